@@ -1,0 +1,62 @@
+//! The one place where time is read.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+/// Where a [`Quota`](crate::Quota) reads the time.
+///
+/// Windows use the monotonic clock of tokio, so that `tokio::time::pause` works in tests; the wall clock is read only for
+/// daily pools and for what is shown to people.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    origin: Instant,
+    wall: Wall,
+}
+
+#[derive(Clone, Debug)]
+enum Wall {
+    System,
+    From(SystemTime),
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the seam")]
+impl Clock {
+    /// The machine's clocks.
+    pub fn system() -> Self {
+        Self {
+            origin: Instant::now(),
+            wall: Wall::System,
+        }
+    }
+
+    /// A wall clock that shows `wall` now and then runs with tokio's monotonic clock: for tests in paused time, and for
+    /// simulations of a certain day.
+    pub fn starting_at(wall: SystemTime) -> Self {
+        Self {
+            origin: Instant::now(),
+            wall: Wall::From(wall),
+        }
+    }
+
+    /// The time since the clock was made, on the monotonic clock.
+    pub fn elapsed(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// The wall clock.
+    pub fn wall(&self) -> SystemTime {
+        match self.wall {
+            Wall::System => SystemTime::now(),
+            Wall::From(start) => start + self.elapsed(),
+        }
+    }
+
+    /// The instant at which [`elapsed`](Self::elapsed) will be `elapsed`; a year from now when that cannot be represented.
+    pub(crate) fn instant(&self, elapsed: Duration) -> Instant {
+        const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+        self.origin
+            .checked_add(elapsed)
+            .unwrap_or_else(|| Instant::now() + YEAR)
+    }
+}

@@ -1,0 +1,99 @@
+//! What a response says about quota.
+//!
+//! [`Signals`] is read once per response, by whichever layer is innermost, and travels outward as an extension of the
+//! response. A [`SignalReader`] knows one API's dialect; [`StandardSignals`] reads what is standard.
+//!
+//! Headers are evidence, not truth: what is missing, duplicated, malformed or hostile is *unknown* (`None`), never zero and
+//! never unlimited.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::plan::RouteClass;
+
+/// What one response says about quota. An extension of every response that passed a layer of this crate.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Signals {
+    /// What the response means for the request.
+    pub outcome: Outcome,
+    /// How long to wait before the next request, when the response says so: at most 366 days.
+    pub retry_after: Option<Duration>,
+    /// How long the server worked after it had counted the request.
+    pub service_time: Option<Duration>,
+    /// What the response says of single limits.
+    pub observed: Vec<Observed>,
+}
+
+/// What a response means for the request it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The answer stands: success, or an error that a repetition would not mend.
+    Answered,
+    /// The server refused the request before doing anything: any request may be repeated when the pause is over.
+    Refused(Refusal),
+    /// The server failed and may have acted: only what does no harm when done twice may be repeated.
+    Failed,
+}
+
+/// Who must pause after a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Everybody under the limit of the plan with this name.
+    Limit(Cow<'static, str>),
+    /// Everybody who uses the token.
+    Token,
+    /// Everybody who uses the account.
+    Account,
+    /// Only this request (a locked record, say).
+    Request,
+}
+
+/// What a response says of one limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Observed {
+    /// The name of the limit in the plan.
+    pub limit: Cow<'static, str>,
+    /// How much the limit allows, in requests.
+    pub quota: Option<u64>,
+    /// How much of it is left, in requests.
+    pub remaining: Option<u64>,
+    /// The length of its window.
+    pub window: Option<Duration>,
+}
+
+/// The head of a response, without its body.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseHead<'a> {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+}
+
+impl<'a, B> From<&'a Response<B>> for ResponseHead<'a> {
+    fn from(response: &'a Response<B>) -> Self {
+        Self {
+            status: response.status(),
+            headers: response.headers(),
+        }
+    }
+}
+
+/// Reads one API's dialect. Implemented by a preset; [`StandardSignals`] when there is none.
+pub trait SignalReader: Send + Sync + 'static {
+    /// Whether the body is needed to understand the response. At most 64 KiB of it are then read before the caller gets the
+    /// response, unchanged.
+    fn wants_body(&self, response: &ResponseHead<'_>) -> bool {
+        response.status == StatusCode::TOO_MANY_REQUESTS || response.status.is_server_error()
+    }
+
+    /// Reads the signals. `class` is that of the request; `body` is the beginning of the response's body, empty when it was
+    /// not asked for or did not come in time. Must not panic, whatever the server sends.
+    fn read(&self, response: &ResponseHead<'_>, class: RouteClass, body: &[u8]) -> Signals;
+}
