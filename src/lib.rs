@@ -1,6 +1,7 @@
 //! Tower layers that keep an HTTP client inside a third party's API quota while using all of it.
 
 pub mod clock;
+pub mod core;
 mod error;
 #[cfg(feature = "hubspot")]
 pub mod hubspot;

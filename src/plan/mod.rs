@@ -27,6 +27,8 @@ use crate::error::ConfigError;
 /// How many limits of a plan may govern one route class.
 pub const MAX_LIMITS_PER_CLASS: usize = 8;
 
+const MAX_LIMITS: usize = 255;
+
 /// The limits of one API and tier.
 ///
 /// See the [module docs](crate::plan) for an example.
@@ -81,9 +83,15 @@ impl PlanBuilder {
     /// # Errors
     ///
     /// [`ConfigError`] names the limit and the field when a quota is zero, a window is shorter than 1 ms or longer than 366
-    /// days, a name is empty or used twice, a limit governs an empty list of classes, or more than
-    /// [`MAX_LIMITS_PER_CLASS`] limits govern one class.
+    /// days, a name is empty or used twice, a limit governs an empty list of classes, more than [`MAX_LIMITS_PER_CLASS`]
+    /// limits govern one class, or the plan has more than 255 limits.
     pub fn build(self) -> Result<Plan, ConfigError> {
+        if self.limits.len() > MAX_LIMITS {
+            return Err(ConfigError::new(
+                "limits",
+                format!("there are more than {MAX_LIMITS}"),
+            ));
+        }
         for (position, limit) in self.limits.iter().enumerate() {
             limit.check()?;
             if self.limits[..position]

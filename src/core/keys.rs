@@ -1,0 +1,52 @@
+use std::fmt;
+
+/// What is left of a token or an account's name inside this crate: 128 bits, keyed.
+///
+/// The credential itself is never stored. `Debug` and `Display` show eight hexadecimal digits, enough to tell two tokens apart
+/// in a log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u64; 2]);
+
+impl Fingerprint {
+    /// A fingerprint from its two halves, which must come from a keyed hash.
+    pub const fn from_halves(high: u64, low: u64) -> Self {
+        Self([high, low])
+    }
+
+    /// Spread well enough to index a hash table, because the fingerprint is a hash already.
+    pub(super) fn low(self) -> u64 {
+        self.0[1]
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0[0] >> 32)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Whose limits a request uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Keys {
+    /// The token.
+    pub token: Fingerprint,
+    /// The account; equal to the token when the caller named none.
+    pub account: Fingerprint,
+}
+
+impl Keys {
+    /// The keys of every request that carries no token.
+    pub const SHARED: Keys = Keys {
+        token: APP,
+        account: APP,
+    };
+}
+
+/// The key of limits that all requests share.
+pub(super) const APP: Fingerprint = Fingerprint([0, 0]);

@@ -1,0 +1,65 @@
+//! When a request may go: the ledger, a pure state machine.
+//!
+//! Time comes in as an argument ([`Now`]); there is no clock, no runtime and no HTTP in here. The layers drive it through a
+//! [`Quota`](crate::Quota); it is public so that it can be tested, simulated and reused with another runtime.
+//!
+//! # The completion-anchored window
+//!
+//! The server counts a request at some moment between the send and the response, which the client cannot see. A slot is
+//! therefore taken *before* the request is sent and becomes free one window *after its response arrived*.
+//!
+//! If the server admits N requests per rolling window W, a client that holds at most N slots this way is never refused,
+//! whatever the latencies are. Proof: let S be the requests counted in one window (t, t + W], and z the one of them sent last,
+//! at s_z <= c_z. For each i in S: s_i <= s_z, and r_i + W >= c_i + W > t + W >= c_z >= s_z. So at s_z every slot of S is held
+//! at once, and there are at most N slots.
+//!
+//! When the response says how long the server worked after it had counted the request, that time is credited: the slot is
+//! free at r + W - service, never before s + W.
+//!
+//! # Fairness
+//!
+//! Waiters of one limit are served in the order in which they came. A waiter stands in the queue of the limit that holds it
+//! up; when its turn comes and another limit is full, it moves there, to the place its age gives it. Only when it is sent back
+//! and forth does it keep its place in both queues, so that limits which are narrow for different reasons cannot starve those
+//! that need both, and no limit lies idle for long for somebody who cannot go yet.
+//!
+//! ```
+//! use std::time::{Duration, SystemTime};
+//! use tower_quota::core::{Admission, Keys, Ledger, Now, Progress, Tick};
+//! use tower_quota::plan::{Limit, Plan, RouteClass};
+//!
+//! let plan = Plan::builder("acme").limit(Limit::rolling("burst", 1, Duration::from_secs(10))).build()?;
+//! let mut ledger = Ledger::new(&plan);
+//! let now = |seconds| Now { tick: Tick::from(Duration::from_secs(seconds)), wall: SystemTime::UNIX_EPOCH };
+//!
+//! let Admission::Granted(mut first) = ledger.admit(now(0), Keys::SHARED, RouteClass::General, Tick::NEVER) else {
+//!     unreachable!("the window is empty");
+//! };
+//! ledger.send(now(0), &mut first, Tick::NEVER).expect("nothing is paused");
+//! let Admission::Waiting(second) = ledger.admit(now(0), Keys::SHARED, RouteClass::General, Tick::NEVER) else {
+//!     unreachable!("the only slot is held");
+//! };
+//! // The response arrives after 3 s; the slot is free just after 13 s.
+//! ledger.settle(now(3), first, None);
+//! let Progress::Waiting { waiter: second, .. } = ledger.poll(now(13), second, None) else {
+//!     unreachable!("a slot is free strictly after its window");
+//! };
+//! assert!(ledger.poll(now(14), second, None).is_granted());
+//! # Ok::<(), tower_quota::ConfigError>(())
+//! ```
+
+mod cell;
+mod keys;
+mod ledger;
+mod network;
+mod pool;
+mod queue;
+mod rolling;
+mod table;
+mod tick;
+
+pub use self::keys::{Fingerprint, Keys};
+pub use self::ledger::{Admission, Ledger, Permit, Progress};
+pub use self::queue::{Denial, DenialReason, WaiterId};
+pub use self::table::{Subject, Usage};
+pub use self::tick::{Now, Tick};

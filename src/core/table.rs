@@ -1,0 +1,337 @@
+//! The limits of a plan, ready for use, and the cells of all keys.
+
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use slab::Slab;
+
+use super::cell::{Cell, CellId, Cells, Place, Slots};
+use super::keys::{APP, Fingerprint, Keys};
+use super::pool::Pool;
+use super::rolling::{Rolling, Window};
+use super::{Now, Tick};
+use crate::error::ConfigError;
+use crate::plan::{Plan, RouteClass, Rule, Scope, Zone};
+
+/// So many cells are looked at for eviction with every admission.
+const SWEEP: usize = 2;
+
+/// What can be paused, or what a denial is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// The limit at this position in the plan.
+    Limit(usize),
+    /// The whole token.
+    Token,
+    /// The whole account.
+    Account,
+}
+
+/// How far one key has used one limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Requests per window or day.
+    pub quota: u32,
+    /// Requests in flight or still counted in the window or day.
+    pub used: u32,
+    /// Requests that wait in line for this limit.
+    pub waiting: u32,
+    /// Until when nobody sends under this limit, its token or its account.
+    pub paused_until: Option<Tick>,
+}
+
+/// The rule of a limit, ready for use.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Rolling(Window),
+    Pool { quota: u32, zone: Zone },
+    Gate,
+}
+
+impl Kind {
+    fn new(rule: &Rule) -> Self {
+        match rule {
+            Rule::Rolling { quota, window } => Kind::Rolling(Window::new(*quota, *window)),
+            Rule::Calendar { quota, zone } => Kind::Pool {
+                quota: *quota,
+                zone: zone.clone(),
+            },
+        }
+    }
+
+    fn slots(&self) -> Slots {
+        match self {
+            Kind::Rolling(_) => Slots::Rolling(Rolling::default()),
+            Kind::Pool { .. } => Slots::Pool(Pool::default()),
+            Kind::Gate => Slots::Gate,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct LimitState {
+    name: String,
+    scope: Scope,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    limits: Vec<LimitState>,
+    /// Which limits govern the classes that the plan names, and, last, all other classes.
+    governing: Vec<(Option<RouteClass>, Vec<u8>)>,
+    cells: Slab<Cell>,
+    index: HashTable<CellId>,
+    gates: u32,
+    hand: usize,
+}
+
+impl Table {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let limits = plan.limits().iter().map(|limit| LimitState {
+            name: limit.name().to_owned(),
+            scope: limit.get_scope(),
+            kind: Kind::new(limit.rule()),
+        });
+        let governing_limits = |class: Option<RouteClass>| {
+            let governs = plan.limits().iter().map(|limit| match class {
+                Some(class) => limit.governs_class(class),
+                None => limit.classes().is_none(),
+            });
+            governs
+                .zip(0..=u8::MAX)
+                .filter_map(|(governs, limit)| governs.then_some(limit))
+                .collect()
+        };
+        let mut classes: Vec<Option<RouteClass>> = Vec::new();
+        for class in plan
+            .limits()
+            .iter()
+            .flat_map(|limit| limit.classes().unwrap_or_default())
+        {
+            if !classes.contains(&Some(*class)) {
+                classes.push(Some(*class));
+            }
+        }
+        classes.push(None);
+        Self {
+            limits: limits.collect(),
+            governing: classes
+                .into_iter()
+                .map(|class| (class, governing_limits(class)))
+                .collect(),
+            cells: Slab::new(),
+            index: HashTable::new(),
+            gates: 0,
+            hand: 0,
+        }
+    }
+
+    pub(super) fn limit_index(&self, name: &str) -> Option<usize> {
+        self.limits.iter().position(|limit| limit.name == name)
+    }
+
+    pub(super) fn kind_of_limit(&self, limit: usize) -> Option<&Kind> {
+        self.limits.get(limit).map(|limit| &limit.kind)
+    }
+
+    /// The longest rolling window among the limits of `class`.
+    pub(super) fn longest_window(&self, class: RouteClass) -> Option<Duration> {
+        let windows = self.governing[self.class_index(class)]
+            .1
+            .iter()
+            .filter_map(|limit| match &self.limits[usize::from(*limit)].kind {
+                Kind::Rolling(window) => Some(window.length),
+                _ => None,
+            });
+        windows.max()
+    }
+
+    fn class_index(&self, class: RouteClass) -> usize {
+        let others = self.governing.len() - 1;
+        self.governing[..others]
+            .iter()
+            .position(|(named, _)| *named == Some(class))
+            .unwrap_or(others)
+    }
+
+    /// The cells that a request needs.
+    pub(super) fn open_all(&mut self, class: RouteClass, keys: &Keys) -> Cells {
+        let class = self.class_index(class);
+        let mut cells = Cells::default();
+        for nth in 0..self.governing[class].1.len() {
+            let limit = self.governing[class].1[nth];
+            cells.push(self.open(Place::Limit(limit), keys));
+        }
+        cells
+    }
+
+    /// The gates at which a request that needs no slot waits for pauses of its limits.
+    pub(super) fn find_gates(&self, class: RouteClass, keys: &Keys) -> Cells {
+        let mut gates = Cells::default();
+        if self.gates > 0 {
+            for limit in &self.governing[self.class_index(class)].1 {
+                if let Some(gate) = self.find(Place::PauseOf(*limit), keys) {
+                    gates.push(gate);
+                }
+            }
+        }
+        gates
+    }
+
+    fn key(&self, place: Place, keys: &Keys) -> Fingerprint {
+        match place {
+            Place::TokenGate => keys.token,
+            Place::AccountGate => keys.account,
+            Place::Limit(limit) | Place::PauseOf(limit) => {
+                match self.limits[usize::from(limit)].scope {
+                    Scope::Token => keys.token,
+                    Scope::Account => keys.account,
+                    Scope::App => APP,
+                }
+            }
+        }
+    }
+
+    /// Finds or makes a cell.
+    pub(super) fn open(&mut self, place: Place, keys: &Keys) -> CellId {
+        let key = self.key(place, keys);
+        let cells = &self.cells;
+        let is_it = |id: &CellId| is_cell(&cells[id.0 as usize], place, key);
+        let rehash = |id: &CellId| hash(cells[id.0 as usize].place, cells[id.0 as usize].key);
+        match self.index.entry(hash(place, key), is_it, rehash) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                let kind = match place {
+                    Place::Limit(limit) => &self.limits[usize::from(limit)].kind,
+                    _ => &Kind::Gate,
+                };
+                let id = CellId(u32::try_from(self.cells.vacant_key()).unwrap_or(u32::MAX));
+                entry.insert(id);
+                self.cells.insert(Cell::new(place, key, kind.slots()));
+                self.gates += u32::from(matches!(kind, Kind::Gate));
+                id
+            }
+        }
+    }
+
+    pub(super) fn find(&self, place: Place, keys: &Keys) -> Option<CellId> {
+        let key = self.key(place, keys);
+        let is_it = |id: &CellId| is_cell(&self.cells[id.0 as usize], place, key);
+        self.index.find(hash(place, key), is_it).copied()
+    }
+
+    /// The gate that holds the request up, and until when.
+    pub(super) fn closed_gate(&self, now: Tick, keys: &Keys) -> Option<(CellId, Tick)> {
+        if self.gates == 0 {
+            return None;
+        }
+        let closed = |place| {
+            let id = self.find(place, keys)?;
+            Some((id, self.cell(id).paused_until(now)?))
+        };
+        let gates = [closed(Place::TokenGate), closed(Place::AccountGate)];
+        gates.into_iter().flatten().max_by_key(|(_, until)| *until)
+    }
+
+    pub(super) fn cell(&self, id: CellId) -> &Cell {
+        &self.cells[id.0 as usize]
+    }
+
+    /// The cell together with the rule it obeys.
+    pub(super) fn cell_mut(&mut self, id: CellId) -> (&mut Cell, &Kind) {
+        let cell = &mut self.cells[id.0 as usize];
+        let kind = match cell.place {
+            Place::Limit(limit) => &self.limits[usize::from(limit)].kind,
+            _ => &Kind::Gate,
+        };
+        (cell, kind)
+    }
+
+    pub(super) fn subject(&self, id: CellId) -> Subject {
+        match self.cell(id).place {
+            Place::Limit(limit) | Place::PauseOf(limit) => Subject::Limit(usize::from(limit)),
+            Place::TokenGate => Subject::Token,
+            Place::AccountGate => Subject::Account,
+        }
+    }
+
+    pub(super) fn cells_of_limit(&self, limit: usize) -> Vec<CellId> {
+        let of_limit =
+            |cell: &Cell| matches!(cell.place, Place::Limit(place) if usize::from(place) == limit);
+        self.cells
+            .iter()
+            .filter(|(_, cell)| of_limit(cell))
+            .map(|(id, _)| CellId(id as u32))
+            .collect()
+    }
+
+    /// Gives a limit another rule of the same kind.
+    pub(super) fn set_rule(&mut self, limit: usize, rule: &Rule) -> Result<(), ConfigError> {
+        let Some(state) = self.limits.get_mut(limit) else {
+            return Err(ConfigError::new(
+                "limit",
+                format!("number {limit} is not in the plan"),
+            ));
+        };
+        rule.check(&state.name)?;
+        let kind = Kind::new(rule);
+        if std::mem::discriminant(&kind) != std::mem::discriminant(&state.kind) {
+            let field = format!("limit `{}`: rule", state.name);
+            return Err(ConfigError::new(
+                field,
+                "must stay of the same kind (rolling or daily)",
+            ));
+        }
+        state.kind = kind;
+        Ok(())
+    }
+
+    pub(super) fn key_count(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Forgets a few of the cells that a fresh one would equal. Goes round over all of them in turn.
+    pub(super) fn sweep(&mut self, now: Now) {
+        for _ in 0..SWEEP.min(self.cells.len()) {
+            self.hand = if self.hand >= self.cells.capacity() {
+                0
+            } else {
+                self.hand + 1
+            };
+            let id = CellId(self.hand as u32);
+            if !self.cells.contains(self.hand) {
+                continue;
+            }
+            let (cell, kind) = self.cell_mut(id);
+            if !cell.is_blank(now, kind) {
+                continue;
+            }
+            let cell = self.cells.remove(self.hand);
+            self.gates -= u32::from(matches!(cell.slots, Slots::Gate));
+            if let Ok(entry) = self
+                .index
+                .find_entry(hash(cell.place, cell.key), |other| *other == id)
+            {
+                entry.remove();
+            }
+        }
+    }
+}
+
+fn is_cell(cell: &Cell, place: Place, key: Fingerprint) -> bool {
+    cell.place == place && cell.key == key
+}
+
+fn hash(place: Place, key: Fingerprint) -> u64 {
+    let place = match place {
+        Place::Limit(limit) => u64::from(limit),
+        Place::PauseOf(limit) => 0x100 + u64::from(limit),
+        Place::TokenGate => 0x200,
+        Place::AccountGate => 0x201,
+    };
+    // Fibonacci hashing spreads the place over all bits; the key is spread already.
+    key.low() ^ (place + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
