@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::core::{Now, Tick};
+
 /// Where a [`Quota`](crate::Quota) reads the time.
 ///
 /// Windows use the monotonic clock of tokio, so that `tokio::time::pause` works in tests; the wall clock is read only for
@@ -52,11 +54,24 @@ impl Clock {
         }
     }
 
-    /// The instant at which [`elapsed`](Self::elapsed) will be `elapsed`; a year from now when that cannot be represented.
-    pub(crate) fn instant(&self, elapsed: Duration) -> Instant {
-        const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-        self.origin
-            .checked_add(elapsed)
-            .unwrap_or_else(|| Instant::now() + YEAR)
+    /// The present time for the ledger.
+    pub(crate) fn now(&self) -> Now {
+        Now { tick: Tick::from(self.elapsed()), wall: self.wall() }
+    }
+
+    /// When `instant` is on this clock.
+    pub(crate) fn tick_of(&self, instant: Instant) -> Tick {
+        Tick::from(instant.saturating_duration_since(self.origin))
+    }
+
+    /// The instant of a tick; about a year from now when it cannot be represented.
+    pub(crate) fn instant(&self, tick: Tick) -> Instant {
+        let far = Duration::from_secs(366 * 24 * 60 * 60);
+        self.origin.checked_add(tick.since_origin()).unwrap_or_else(|| Instant::now() + far)
+    }
+
+    /// The instant `after` from now.
+    pub(crate) fn instant_after(after: Duration) -> Instant {
+        Instant::now() + after
     }
 }

@@ -1,6 +1,13 @@
 //! What can go wrong: [`ConfigError`] when something is set up, [`QuotaError`](crate::QuotaError) when a request may not go.
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use crate::core::{DenialReason, Fingerprint};
+
+/// The error type of the layers: whatever the inner service failed with, or a [`QuotaError`](crate::QuotaError).
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A plan, handle or layer was given a value that makes no sense.
 ///
@@ -32,3 +39,78 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// A request may not go: which limit holds it up, until when, and for which (redacted) token.
+///
+/// The layers give it as a [`BoxError`]; get it back with `error.downcast_ref::<QuotaError>()`.
+#[derive(Debug)]
+pub struct QuotaError {
+    pub(crate) reason: DenialReason,
+    pub(crate) limit: String,
+    pub(crate) token: Fingerprint,
+    pub(crate) paused: bool,
+    pub(crate) retry_after: Duration,
+    pub(crate) retry_at: SystemTime,
+    pub(crate) source: Option<BoxError>,
+}
+
+impl QuotaError {
+    /// Why the request may not wait.
+    pub fn reason(&self) -> DenialReason {
+        self.reason
+    }
+
+    /// The name of the limit that holds the request up; `token` or `account` when all of that is paused.
+    pub fn limit(&self) -> &str {
+        &self.limit
+    }
+
+    /// The token, redacted: its `Display` is enough to tell two tokens apart and not enough for anything else.
+    pub fn token(&self) -> Fingerprint {
+        self.token
+    }
+
+    /// Whether the limit is paused after a refusal, as opposed to used up by our own requests.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// How long after the error was made the request could go at the earliest.
+    pub fn retry_after(&self) -> Duration {
+        self.retry_after
+    }
+
+    /// When the request could go at the earliest, on the wall clock.
+    pub fn retry_at(&self) -> SystemTime {
+        self.retry_at
+    }
+}
+
+impl fmt::Display for QuotaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.paused { "paused" } else { "used up" };
+        let reason = match self.reason {
+            DenialReason::TooLong => "longer than this request may wait",
+            DenialReason::TimedOut => "this request has waited as long as it may",
+            DenialReason::QueueFull => "too many requests wait already",
+        };
+        let (limit, token) = (&self.limit, self.token);
+        let seconds = self.retry_after.as_secs_f64();
+        write!(f, "quota `{limit}` of token {token} is {state} for at least {seconds:.1} s")?;
+        if let Ok(since) = self.retry_at.duration_since(SystemTime::UNIX_EPOCH) {
+            if since.as_secs() < LAST_HTTP_DATE {
+                write!(f, " (until {})", httpdate::fmt_http_date(self.retry_at))?;
+            }
+        }
+        write!(f, ": {reason}")
+    }
+}
+
+/// The end of the year 9999, beyond which an HTTP date cannot be written.
+const LAST_HTTP_DATE: u64 = 253_402_300_799;
+
+impl StdError for QuotaError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+    }
+}

@@ -1,10 +1,30 @@
 //! What a caller can attach to a request, and how an API's routes are told apart.
 //!
-//! Extensions on the request: [`AccountId`], [`Idempotent`], and [`RouteClass`] itself when the caller knows better than the
-//! path. [`Routes`] is what an API says about its paths.
+//! Extensions on the request: [`AccountId`], [`Deadline`], [`Idempotent`], [`Token`], and [`RouteClass`] itself when the
+//! caller knows better than the path. [`Routes`] is what an API says about its paths; [`TokenSource`] says where a request
+//! carries its token.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_quota::request::{AccountId, Deadline};
+//!
+//! let mut request = http::Request::get("https://api.example.com/v1/things").body(()).unwrap();
+//! request.extensions_mut().insert(AccountId("4711".into()));
+//! request.extensions_mut().insert(Deadline::within(Duration::from_secs(5)));
+//! ```
 
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
 
+use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, request};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::core::{Fingerprint, Keys};
 use crate::plan::RouteClass;
 
 /// The head of a request, without its body.
@@ -31,11 +51,134 @@ impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
     }
 }
 
+impl<'a> From<&'a request::Parts> for RequestHead<'a> {
+    fn from(parts: &'a request::Parts) -> Self {
+        Self { method: &parts.method, uri: &parts.uri, headers: &parts.headers, extensions: &parts.extensions }
+    }
+}
+
 /// Request extension: the tenant at the API whose limits the request uses.
 ///
 /// Several tokens may share one account. Without this extension the token itself counts as the account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountId(pub String);
+
+/// Request extension: by when the request must be under way, all waiting and repeating included.
+///
+/// It does not cut off a request that has been sent; a timeout layer does that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// A deadline so far from now; about a year from now when `within` is longer.
+    pub fn within(within: Duration) -> Self {
+        const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+        Self(Clock::instant_after(within.min(YEAR)))
+    }
+}
+
+/// Request extension: the token, for programs that add the `Authorization` header further inside. Used with
+/// [`TokenSource::extension`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// Where a request carries its token.
+///
+/// A request without a token uses one key that it shares with all others without one.
+#[derive(Clone)]
+pub struct TokenSource(Source);
+
+type TokenFn = dyn for<'a> Fn(RequestHead<'a>) -> Option<Cow<'a, [u8]>> + Send + Sync;
+
+#[derive(Clone)]
+enum Source {
+    Header(HeaderName),
+    With(Arc<TokenFn>),
+}
+
+impl TokenSource {
+    /// The value of a header. Of `Authorization` only the credentials count, not the name of the scheme.
+    pub fn header(name: HeaderName) -> Self {
+        Self(Source::Header(name))
+    }
+
+    /// The extension [`Token`].
+    pub fn extension() -> Self {
+        Self::with(|head| head.extensions.get::<Token>().map(|token| Cow::Borrowed(token.0.as_bytes())))
+    }
+
+    /// Whatever a closure finds, for example a parameter of the query.
+    pub fn with(find: impl for<'a> Fn(RequestHead<'a>) -> Option<Cow<'a, [u8]>> + Send + Sync + 'static) -> Self {
+        Self(Source::With(Arc::new(find)))
+    }
+
+    fn find<'a>(&self, head: RequestHead<'a>) -> Option<Cow<'a, [u8]>> {
+        match &self.0 {
+            Source::Header(name) if name == AUTHORIZATION => {
+                head.headers.get(name).map(|value| Cow::Borrowed(credentials(value.as_bytes())))
+            }
+            Source::Header(name) => head.headers.get(name).map(|value| Cow::Borrowed(value.as_bytes())),
+            Source::With(find) => find(head),
+        }
+    }
+}
+
+impl Default for TokenSource {
+    /// The `Authorization` header.
+    fn default() -> Self {
+        Self::header(AUTHORIZATION)
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Source::Header(name) => f.debug_tuple("Header").field(name).finish(),
+            Source::With(_) => f.write_str("With(..)"),
+        }
+    }
+}
+
+/// `Bearer x` and `bearer  x` are one token.
+fn credentials(value: &[u8]) -> &[u8] {
+    let value = value.trim_ascii();
+    match value.iter().position(u8::is_ascii_whitespace) {
+        Some(end_of_scheme) => value[end_of_scheme..].trim_ascii_start(),
+        None => value,
+    }
+}
+
+/// Makes fingerprints with keys that are random in every process and never leave it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fingerprinter {
+    high: RandomState,
+    low: RandomState,
+}
+
+impl Fingerprinter {
+    pub(crate) fn keys(&self, source: &TokenSource, head: RequestHead<'_>) -> Keys {
+        let token = source.find(head).map_or(Keys::SHARED.token, |token| self.fingerprint(b't', &token));
+        let account = head.extensions.get::<AccountId>();
+        Keys { token, account: account.map_or(token, |account| self.fingerprint(b'a', account.0.as_bytes())) }
+    }
+
+    /// `domain` keeps a token and an account of the same name apart.
+    fn fingerprint(&self, domain: u8, secret: &[u8]) -> Fingerprint {
+        let half = |state: &RandomState| {
+            let mut hasher = state.build_hasher();
+            hasher.write_u8(domain);
+            hasher.write(secret);
+            hasher.finish()
+        };
+        Fingerprint::from_halves(half(&self.high), half(&self.low))
+    }
+}
 
 /// Request extension: the caller vouches that repeating this request does no harm, whatever its method says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
