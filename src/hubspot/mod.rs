@@ -1,1 +1,71 @@
-//! All that is HubSpot's.
+//! All that is HubSpot's: its limits, its paths, and what its responses say.
+//!
+//! # What
+//!
+//! * [`plan`] gives the limits of a [`Tier`] as plain data.
+//! * [`HubspotRoutes`] tells by method and path which limiter governs a request and whether it may be repeated.
+//! * [`HubspotSignals`] reads HubSpot's quota headers and both dialects of its 429 bodies.
+//!
+//! # When
+//!
+//! For programs that call `api.hubapi.com`. The layers themselves know nothing of HubSpot: they are given these three.
+//!
+//! Three things about HubSpot's limits surprise most programs:
+//!
+//! * Object search has its own limit of 5 per second, shared by **all** apps of the account, and its responses carry no burst
+//!   headers.
+//! * Every 429 uses up the daily pool, and more than 5 % errors a day endanger the listing of a marketplace app.
+//! * The daily pool is filled again at midnight in the time zone that is set in the **account**.
+//!
+//! # Example
+//!
+//! ```
+//! use http::Request;
+//! use tower_quota::hubspot::{self, HubspotRoutes, Tier};
+//! use tower_quota::plan::{RouteClass, Zone};
+//! use tower_quota::request::{Effect, RequestHead, Routes};
+//!
+//! let plan = hubspot::plan(Tier::Professional, Zone::UTC);
+//! assert_eq!(plan.limit(hubspot::BURST).map(|limit| limit.rule().quota()), Some(190));
+//!
+//! let search = Request::post("https://api.hubapi.com/crm/v3/objects/contacts/search").body(())?;
+//! let head = RequestHead::from(&search);
+//! assert_eq!(HubspotRoutes.class(&head), RouteClass::Search);
+//! assert_eq!(HubspotRoutes.effect(&head), Effect::Read);
+//! # Ok::<(), http::Error>(())
+//! ```
+
+mod body;
+mod routes;
+mod signals;
+mod tier;
+
+pub use self::routes::HubspotRoutes;
+pub use self::signals::HubspotSignals;
+pub use self::tier::{Packs, Tier, plan};
+
+use crate::plan::RouteClass;
+
+/// The limit of ordinary requests: per token, 100 to 250 per 10 s.
+pub const BURST: &str = "burst";
+
+/// The limit of object search: per account, 5 per second.
+pub const SEARCH: &str = "search";
+
+/// The limit of associations calls: per token, 100 to 200 per 10 s.
+pub const ASSOCIATIONS: &str = "associations";
+
+/// The daily pool: per account, filled again at the account's midnight. Plans of public OAuth apps have none.
+pub const DAILY: &str = "daily";
+
+/// The class of the OAuth token endpoint, which has a limit of its own whose figure HubSpot does not publish: no limit of the
+/// plan governs it.
+pub const OAUTH: RouteClass = RouteClass::Named("oauth");
+
+/// The class of calls that use up neither the burst nor the daily pool: event completions, transactional and single-send
+/// e-mail, the webhooks journal. No limit of the plan governs it.
+pub const EXEMPT: RouteClass = RouteClass::Named("exempt");
+
+/// The class of calls that use up the daily pool but not the burst: CMS source code, automation flow writes, publishing
+/// marketing e-mail. Only [`DAILY`] governs it.
+pub const DAILY_ONLY: RouteClass = RouteClass::Named("daily-only");

@@ -6,11 +6,19 @@
 //! Headers are evidence, not truth: what is missing, duplicated, malformed or hostile is *unknown* (`None`), never zero and
 //! never unlimited.
 
+pub(crate) mod header;
+mod retry_after;
+mod service_time;
+mod standard;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderMap, Response, StatusCode};
 
+pub use self::standard::StandardSignals;
+#[cfg(feature = "hubspot")]
+pub(crate) use self::standard::is_cached;
 use crate::plan::RouteClass;
 
 /// What one response says about quota. An extension of every response that passed a layer of this crate.
@@ -25,6 +33,18 @@ pub struct Signals {
     pub service_time: Option<Duration>,
     /// What the response says of single limits.
     pub observed: Vec<Observed>,
+}
+
+impl Signals {
+    /// Signals that say nothing but what the response means; a reader fills in the rest.
+    pub fn new(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            retry_after: None,
+            service_time: None,
+            observed: Vec::new(),
+        }
+    }
 }
 
 /// What a response means for the request it answers.
@@ -65,6 +85,18 @@ pub struct Observed {
     pub remaining: Option<u64>,
     /// The length of its window.
     pub window: Option<Duration>,
+}
+
+impl Observed {
+    /// An observation of the limit called `limit` in the plan, about which nothing is known yet.
+    pub fn new(limit: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            limit: limit.into(),
+            quota: None,
+            remaining: None,
+            window: None,
+        }
+    }
 }
 
 /// The head of a response, without its body.

@@ -1,0 +1,239 @@
+use http::Method;
+
+use super::{DAILY_ONLY, EXEMPT, OAUTH};
+use crate::plan::RouteClass;
+use crate::request::{Effect, RequestHead, Routes};
+
+/// HubSpot's path grammar: which limiter governs a request, and when it may be repeated.
+///
+/// Every style of version is understood (`v3`, `2026-03`, `2026-09-beta`), in both positions (`/crm/v3/objects/…`,
+/// `/crm/objects/v3/…`), and any segment may be an object type. Empty segments, a trailing slash, a query and
+/// percent-encoding do not matter, nor does case. What is not known is [`General`](RouteClass::General).
+///
+/// | class | requests |
+/// |---|---|
+/// | [`Search`](RouteClass::Search) | `POST …/objects/{type}/search` of CRM objects; not `lists/search`, not a `GET` |
+/// | [`Associations`](RouteClass::Associations) | all of `/crm/associations/{version}/…`; batch calls, `types` and the high-usage report under `/crm/{version}/associations/…` |
+/// | [`OAUTH`] | `/oauth/{version}/token…` |
+/// | [`EXEMPT`] | event completions, transactional and single-send e-mail, the webhooks journal |
+/// | [`DAILY_ONLY`] | CMS source code, automation flow writes, publishing marketing e-mail |
+/// | [`General`](RouteClass::General) | all else, associations of a single record (`…/objects/{type}/{id}/associations/…`) and their labels included |
+///
+/// The effect follows the method ([`Effect::of_method`]) except that `search`, `lists/search` and every `batch/read` are
+/// reads although they are POSTs, and that a `PATCH`, `batch/update`, `batch/upsert`, `batch/archive` and `gdpr-delete` leave
+/// the same state when done twice. Creates, `merge`, new associations and unknown POSTs are never repeated blindly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HubspotRoutes;
+
+impl Routes for HubspotRoutes {
+    fn class(&self, request: &RequestHead<'_>) -> RouteClass {
+        class(request.method, &Path::new(request.uri.path()))
+    }
+
+    fn effect(&self, request: &RequestHead<'_>) -> Effect {
+        match *request.method {
+            Method::POST => posted(&Path::new(request.uri.path())),
+            // HubSpot's PATCH sets the named properties to the given values.
+            Method::PATCH => {
+                let path = Path::new(request.uri.path());
+                match path.is(0, "crm") || path.is(0, "crm-object-schemas") {
+                    true => Effect::IdempotentWrite,
+                    false => Effect::Create,
+                }
+            }
+            ref method => Effect::of_method(method),
+        }
+    }
+}
+
+fn class(method: &Method, path: &Path<'_>) -> RouteClass {
+    let post = method == Method::POST;
+    if path.is(0, "crm") {
+        return crm(post, path);
+    }
+    if path.is(0, "oauth") {
+        return match path.version(1) && path.is(2, "token") {
+            true => OAUTH,
+            false => RouteClass::General,
+        };
+    }
+    if path.is(0, "webhooks-journal") {
+        return EXEMPT;
+    }
+    if path.is(0, "events") && post && (path.ends(&["send"]) || path.ends(&["send", "batch"])) {
+        return EXEMPT;
+    }
+    if path.is(0, "marketing") && post {
+        if path.ends(&["single-send"]) || path.ends(&["single-email", "send"]) {
+            return EXEMPT;
+        }
+        let emails = path.head("emails").is_some();
+        if emails && (path.ends(&["publish"]) || path.ends(&["unpublish"])) {
+            return DAILY_ONLY;
+        }
+    }
+    if path.is(0, "cms") {
+        // `{environment}/content/{path}`, likewise metadata and validate; extracting an archive is not exempt.
+        let file = |at| {
+            ["content", "metadata", "validate"]
+                .iter()
+                .any(|name| path.is(at, name))
+        };
+        if path.head("source-code").is_some_and(|tail| file(tail + 1)) {
+            return DAILY_ONLY;
+        }
+    }
+    if path.is(0, "automation") && flow_write(method, path) {
+        return DAILY_ONLY;
+    }
+    RouteClass::General
+}
+
+fn crm(post: bool, path: &Path<'_>) -> RouteClass {
+    if let Some(object) = path.head("objects") {
+        let search = post && path.len == object + 2 && path.is(object + 1, "search");
+        return match search {
+            true => RouteClass::Search,
+            false => RouteClass::General,
+        };
+    }
+    // The dated spelling is exempt as a whole, the older one only in parts.
+    if path.is(1, "associations") && path.version(2) {
+        return RouteClass::Associations;
+    }
+    if path.version(1) && path.is(2, "associations") {
+        let report = path.is(3, "usage") && path.is(4, "high-usage-report");
+        if report || path.is(5, "batch") || path.is(5, "types") {
+            return RouteClass::Associations;
+        }
+    }
+    RouteClass::General
+}
+
+/// The marks of the published specification are on creating and updating a flow, in `/automation/v4/flows` and
+/// `/automation/v4/{version}/flows`; reads of flows carry none and count as ordinary requests.
+fn flow_write(method: &Method, path: &Path<'_>) -> bool {
+    let flows = match path.version(2) {
+        true => 3,
+        false => 2,
+    };
+    let after = path.len.saturating_sub(flows + 1);
+    path.version(1)
+        && path.is(flows, "flows")
+        && (method == Method::POST && after == 0 || method == Method::PUT && after == 1)
+}
+
+fn posted(path: &Path<'_>) -> Effect {
+    let batch = |last| path.ends(&["batch", last]);
+    if batch("read") || class(&Method::POST, path) == RouteClass::Search {
+        return Effect::Read;
+    }
+    if path.is(0, "crm")
+        && path
+            .head("lists")
+            .is_some_and(|list| path.is(list, "search"))
+    {
+        return Effect::Read;
+    }
+    let settles = ["update", "upsert", "archive", "purge", "delete"];
+    let labels = path.ends(&["batch", "labels", "archive"]);
+    if settles.into_iter().any(batch) || labels || path.ends(&["gdpr-delete"]) {
+        return Effect::IdempotentWrite;
+    }
+    Effect::Create
+}
+
+/// The first segments of a path and its last ones, without the empty ones.
+struct Path<'a> {
+    first: [&'a str; Path::FIRST],
+    last: [&'a str; Path::LAST],
+    len: usize,
+}
+
+impl<'a> Path<'a> {
+    const FIRST: usize = 8;
+    const LAST: usize = 3;
+
+    fn new(path: &'a str) -> Self {
+        let mut first = [""; Self::FIRST];
+        let mut len = 0;
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            if let Some(place) = first.get_mut(len) {
+                *place = segment;
+            }
+            len += 1;
+        }
+        let mut last = [""; Self::LAST];
+        let segments = path.rsplit('/').filter(|segment| !segment.is_empty());
+        for (place, segment) in last.iter_mut().rev().zip(segments) {
+            *place = segment;
+        }
+        Self { first, last, len }
+    }
+
+    /// Whether the segment at `position` is `name`.
+    fn is(&self, position: usize, name: &str) -> bool {
+        self.first
+            .get(position)
+            .is_some_and(|segment| same(segment, name))
+    }
+
+    /// Whether the path ends with `names`, at most three.
+    fn ends(&self, names: &[&str]) -> bool {
+        let last = self.last.iter().rev();
+        self.len >= names.len()
+            && names
+                .iter()
+                .rev()
+                .zip(last)
+                .all(|(name, segment)| same(segment, name))
+    }
+
+    /// Whether the segment at `position` is a version: `v` and digits, or a year and month, perhaps with `-beta`.
+    fn version(&self, position: usize) -> bool {
+        let Some(segment) = self.first.get(position) else {
+            return false;
+        };
+        match segment.as_bytes() {
+            [b'v' | b'V', digits @ ..] if !digits.is_empty() => {
+                digits.iter().all(u8::is_ascii_digit)
+            }
+            [y1, y2, y3, y4, b'-', m1, m2, beta @ ..] => {
+                let digits = [y1, y2, y3, y4, m1, m2];
+                digits.into_iter().all(u8::is_ascii_digit)
+                    && (beta.is_empty() || beta.eq_ignore_ascii_case(b"-beta"))
+            }
+            _ => false,
+        }
+    }
+
+    /// Where the path goes on after `/x/{version}/{name}` or `/x/{name}/{version}`, if it begins so.
+    fn head(&self, name: &str) -> Option<usize> {
+        let found = self.version(1) && self.is(2, name) || self.is(1, name) && self.version(2);
+        found.then_some(3)
+    }
+}
+
+/// Whether a segment is `name` after percent-decoding, whatever the case.
+fn same(segment: &str, name: &str) -> bool {
+    let mut rest = segment.as_bytes();
+    for expected in name.bytes() {
+        let (byte, tail) = match rest {
+            [b'%', high, low, tail @ ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, tail),
+                _ => return false,
+            },
+            [byte, tail @ ..] => (*byte, tail),
+            [] => return false,
+        };
+        if !byte.eq_ignore_ascii_case(&expected) {
+            return false;
+        }
+        rest = tail;
+    }
+    rest.is_empty()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|digit| digit as u8)
+}

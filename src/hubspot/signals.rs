@@ -1,0 +1,179 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::header::HeaderName;
+use http::{HeaderMap, StatusCode};
+
+use super::body::ErrorBody;
+use super::{ASSOCIATIONS, BURST, DAILY, OAUTH, SEARCH};
+use crate::plan::RouteClass;
+use crate::signal::header::counter;
+use crate::signal::{
+    Observed, Outcome, Refusal, ResponseHead, SignalReader, Signals, StandardSignals, is_cached,
+};
+
+static MAX: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-max");
+static REMAINING: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-remaining");
+static INTERVAL: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-interval-milliseconds");
+static PER_DAY: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-daily");
+static LEFT_TODAY: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-daily-remaining");
+
+/// The message of a search refusal, which is often all that tells it.
+const SECONDLY_MESSAGE: &str = "You have reached your secondly limit.";
+/// The other messages, for bodies without a `policyName`.
+const TEN_SECONDLY_MESSAGE: &str = "You have reached your ten_secondly_rolling limit.";
+const DAILY_MESSAGE: &str = "You have reached your daily limit.";
+
+const LOCKED: u16 = 423;
+/// "Locks will last for 2 seconds."
+const LOCK: Duration = Duration::from_secs(2);
+
+const MOVING: u16 = 477;
+/// How long to wait for a move between data centres when the response does not say. Moves take up to 24 h; asking every five
+/// minutes costs at most 288 refused requests a day.
+const MOVE: Duration = Duration::from_secs(5 * 60);
+
+const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Reads HubSpot's quota headers and error bodies, and all that [`StandardSignals`] reads.
+///
+/// A refusal (429, and the rare 500 with a search's message) names the limit that pauses:
+///
+/// | the body says | pause |
+/// |---|---|
+/// | `policyName` `TEN_SECONDLY_ROLLING` | [`BURST`]; [`ASSOCIATIONS`] for associations requests |
+/// | `policyName` `DAILY` | [`DAILY`]; its `Retry-After` is not believed, the pool is filled at midnight |
+/// | `policyName` `SECONDLY` of a search, or the message "You have reached your secondly limit." | [`SEARCH`] |
+/// | anything else, no JSON, nothing | [`DAILY`] if `Daily-Remaining` is 0, else the limit of the request's class: [`SEARCH`], [`ASSOCIATIONS`], or the whole token |
+///
+/// A 423 is a lock: that request waits 2 s, or longer if `Retry-After` says so. A 477 is an account on its way to another
+/// data centre: the account waits for `Retry-After`, or 5 minutes if the response does not say.
+///
+/// `X-HubSpot-RateLimit-Max`, `-Remaining` and `-Interval-Milliseconds` are observed for [`BURST`], on
+/// [`General`](RouteClass::General) requests only, since a response carries the headers of the limiters that applied to it;
+/// `-Daily` and `-Daily-Remaining` are observed for [`DAILY`]. The deprecated `-Secondly` headers mean nothing and are not
+/// read. A missing header is unknown, never zero; so is one that is not a plain number, or more than its maximum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HubspotSignals;
+
+impl SignalReader for HubspotSignals {
+    /// Only the bodies of 429 and 500 tell more than the status.
+    fn wants_body(&self, response: &ResponseHead<'_>) -> bool {
+        matches!(
+            response.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::INTERNAL_SERVER_ERROR
+        )
+    }
+
+    fn read(&self, response: &ResponseHead<'_>, class: RouteClass, body: &[u8]) -> Signals {
+        let mut signals = StandardSignals.read(response, class, body);
+        let cached = is_cached(response.headers);
+        let mut empty_pool = false;
+        if !cached {
+            let daily = daily(response.headers);
+            empty_pool = daily
+                .as_ref()
+                .is_some_and(|daily| daily.remaining == Some(0));
+            let burst = match class {
+                RouteClass::General => burst(response.headers),
+                _ => None,
+            };
+            signals.observed.extend(burst.into_iter().chain(daily));
+        }
+        // Parsed only where it matters: even a failed attempt allocates, and most responses have nothing to parse.
+        let body = || match cached {
+            true => None,
+            false => ErrorBody::parse(body),
+        };
+        match response.status.as_u16() {
+            429 => {
+                let named = body().and_then(|body| named(&body, class));
+                let refusal = match named {
+                    Some(refusal) => refusal,
+                    None if empty_pool => limit(DAILY),
+                    None => of_class(class),
+                };
+                if refusal == limit(DAILY) {
+                    signals.retry_after = None;
+                }
+                signals.outcome = Outcome::Refused(refusal);
+            }
+            500 if body().is_some_and(|body| says(&body.message, SECONDLY_MESSAGE)) => {
+                signals.outcome = Outcome::Refused(limit(SEARCH));
+            }
+            LOCKED => {
+                signals.outcome = Outcome::Refused(Refusal::Request);
+                signals.retry_after = Some(signals.retry_after.unwrap_or(LOCK).max(LOCK));
+            }
+            MOVING => {
+                signals.outcome = Outcome::Refused(Refusal::Account);
+                signals.retry_after = Some(signals.retry_after.unwrap_or(MOVE));
+            }
+            _ => {}
+        }
+        signals
+    }
+}
+
+fn limit(name: &'static str) -> Refusal {
+    Refusal::Limit(Cow::Borrowed(name))
+}
+
+/// Which limit the body of a 429 names, if it names one.
+fn named(body: &ErrorBody<'_>, class: RouteClass) -> Option<Refusal> {
+    let ten_secondly = match class {
+        RouteClass::Associations => limit(ASSOCIATIONS),
+        _ => limit(BURST),
+    };
+    // The token endpoint has a limit per second of its own.
+    let secondly = class != OAUTH && says(&body.message, SECONDLY_MESSAGE);
+    match body.policy.as_deref().map(str::trim) {
+        Some("TEN_SECONDLY_ROLLING") => Some(ten_secondly),
+        Some("DAILY") => Some(limit(DAILY)),
+        Some("SECONDLY") if class == RouteClass::Search => Some(limit(SEARCH)),
+        _ if secondly => Some(limit(SEARCH)),
+        Some("SECONDLY") => Some(Refusal::Token),
+        Some(_) => None,
+        None if says(&body.message, TEN_SECONDLY_MESSAGE) => Some(ten_secondly),
+        None if says(&body.message, DAILY_MESSAGE) => Some(limit(DAILY)),
+        None => None,
+    }
+}
+
+fn of_class(class: RouteClass) -> Refusal {
+    match class {
+        RouteClass::Search => limit(SEARCH),
+        RouteClass::Associations => limit(ASSOCIATIONS),
+        _ => Refusal::Token,
+    }
+}
+
+fn says(text: &Option<Cow<'_, str>>, expected: &str) -> bool {
+    text.as_deref().is_some_and(|text| text.trim() == expected)
+}
+
+fn burst(headers: &HeaderMap) -> Option<Observed> {
+    let mut observed = observed(headers, BURST, &MAX, &REMAINING);
+    let window = counter(headers, &INTERVAL).map(Duration::from_millis);
+    observed.window = window.filter(|window| !window.is_zero() && *window <= LONGEST_WINDOW);
+    (observed != Observed::new(BURST)).then_some(observed)
+}
+
+fn daily(headers: &HeaderMap) -> Option<Observed> {
+    let observed = observed(headers, DAILY, &PER_DAY, &LEFT_TODAY);
+    (observed != Observed::new(DAILY)).then_some(observed)
+}
+
+fn observed(
+    headers: &HeaderMap,
+    limit: &'static str,
+    quota: &HeaderName,
+    remaining: &HeaderName,
+) -> Observed {
+    let mut observed = Observed::new(limit);
+    // A limit of nothing is no limit of HubSpot's.
+    observed.quota = counter(headers, quota).filter(|quota| *quota > 0);
+    observed.remaining = counter(headers, remaining)
+        .filter(|remaining| observed.quota.is_none_or(|quota| *remaining <= quota));
+    observed
+}
