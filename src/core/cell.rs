@@ -298,6 +298,10 @@ impl Cells {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     pub(super) fn contains(&self, cell: CellId) -> bool {
         self.iter().any(|id| id == cell)
     }

@@ -527,6 +527,14 @@ impl Ledger {
         self.table.longest_window(class)
     }
 
+    /// Until when pauses hold up a request with these keys and this class; `None` when nothing does.
+    pub fn paused_until(&mut self, now: Now, keys: Keys, class: RouteClass) -> Option<Tick> {
+        let now = self.advance(now);
+        let limits = self.table.find_gates(class, &keys);
+        let gate = self.table.closed_gate(now.tick, &keys).map(|(_, until)| until);
+        limits.iter().map(|id| self.table.cell(id).paused_until(now.tick)).fold(gate, Option::max)
+    }
+
     /// How far these keys have used a limit; `None` when there is no such limit.
     pub fn usage(&mut self, now: Now, keys: Keys, limit: usize) -> Option<Usage> {
         let now = self.advance(now);
@@ -784,6 +792,11 @@ impl Permit {
             granted,
             sent: None,
         }
+    }
+
+    /// Whether it holds nothing and need not be given back.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
     }
 
     /// Whether [`Ledger::send`] has been called for it.

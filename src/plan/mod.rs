@@ -47,6 +47,11 @@ impl Plan {
         }
     }
 
+    /// A plan without limits.
+    pub(crate) fn unlimited() -> Self {
+        Self { name: "unlimited".to_owned(), limits: Vec::new() }
+    }
+
     /// What events and reports call the API.
     pub fn name(&self) -> &str {
         &self.name

@@ -117,6 +117,12 @@ impl<'a, B> From<&'a Response<B>> for ResponseHead<'a> {
     }
 }
 
+impl<'a> From<&'a http::response::Parts> for ResponseHead<'a> {
+    fn from(parts: &'a http::response::Parts) -> Self {
+        Self { status: parts.status, headers: &parts.headers }
+    }
+}
+
 /// Reads one API's dialect. Implemented by a preset; [`StandardSignals`] when there is none.
 pub trait SignalReader: Send + Sync + 'static {
     /// Whether the body is needed to understand the response. At most 64 KiB of it are then read before the caller gets the

@@ -1,0 +1,304 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response, request, response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+use tower_service::Service;
+
+use super::policy::{Attempts, Policy, Verdict};
+use crate::body::{HeldBody, Hold, Peek, PeekBody};
+use crate::core::Tick;
+use crate::quota::{Acquire, Quota, Ticket};
+use crate::request::RequestHead;
+use crate::signal::{ResponseHead, Signals};
+use crate::{BoxError, QuotaError};
+
+pin_project! {
+    /// The future of [`RetryAfter`](super::RetryAfter).
+    pub struct ResponseFuture<S, B, RB>
+    where
+        S: Service<Request<HeldBody<B>>>,
+        RB: Body,
+    {
+        inner: S,
+        original: Original<B, RB>,
+        #[pin]
+        state: State<S::Future, B, RB>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, B, RB>
+    where
+        RB: Body,
+    {
+        /// Reads the body of the request into memory.
+        Hold { #[pin] hold: Hold<B> },
+        /// Waits before a repetition.
+        BackOff { alarm: Pin<Box<Sleep>> },
+        /// Waits for pauses to end.
+        Gate { acquire: Acquire },
+        /// Waits for the inner service.
+        Ready,
+        /// On its way.
+        Sent { #[pin] future: F },
+        /// The body of the response is read: for what it says, or to free the connection.
+        Read { parts: Option<response::Parts>, peek: Peek<RB>, noted: Option<Signals>, held: bool },
+        Done,
+    }
+}
+
+/// The request, to be sent again, and what is known about it.
+struct Original<B, RB: Body> {
+    policy: Arc<Policy>,
+    parts: Option<request::Parts>,
+    body: Option<HeldBody<B>>,
+    attempt: u32,
+    /// How the last attempt ended, in case there is no further one.
+    last: Option<Result<Response<PeekBody<RB>>, BoxError>>,
+}
+
+impl<S, B, RB> ResponseFuture<S, B, RB>
+where
+    S: Service<Request<HeldBody<B>>>,
+    B: Body,
+    RB: Body,
+{
+    pub(super) fn new(inner: S, policy: Arc<Policy>, request: Request<B>) -> Self {
+        let (parts, body) = request.into_parts();
+        let hold = Hold::new(body, policy.max_body);
+        let original = Original { policy, parts: Some(parts), body: None, attempt: 0, last: None };
+        Self { inner, original, state: State::Hold { hold } }
+    }
+}
+
+impl<S, B, RB> Future for ResponseFuture<S, B, RB>
+where
+    S: Service<Request<HeldBody<B>>, Response = Response<RB>>,
+    S::Error: Into<BoxError>,
+    B: Body,
+    B::Error: Into<BoxError>,
+    RB: Body,
+{
+    type Output = Result<Response<PeekBody<RB>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (inner, original, mut state) = (this.inner, this.original, this.state);
+        loop {
+            let step = match state.as_mut().project() {
+                StateProj::Hold { hold } => match ready!(hold.poll(cx)) {
+                    Ok(body) => {
+                        original.body = Some(body);
+                        original.gate()
+                    }
+                    Err(error) => Step::End(Err(error.into())),
+                },
+                StateProj::BackOff { alarm } => {
+                    ready!(alarm.as_mut().poll(cx));
+                    original.gate()
+                }
+                StateProj::Gate { acquire } => match ready!(Pin::new(acquire).poll(cx)) {
+                    Ok(_) => Step::Next(State::Ready),
+                    Err(error) => Step::End(original.denied(error)),
+                },
+                StateProj::Ready => match ready!(inner.poll_ready(cx)) {
+                    Ok(()) => match original.next_request() {
+                        Some(request) => Step::Next(State::Sent { future: inner.call(request) }),
+                        None => return Poll::Pending,
+                    },
+                    Err(error) => Step::End(Err(error.into())),
+                },
+                StateProj::Sent { future } => match ready!(future.poll(cx)) {
+                    Ok(response) => original.answered(response),
+                    Err(error) => original.lost(error.into()),
+                },
+                StateProj::Read { parts, peek, noted, held } => {
+                    let Poll::Ready((body, text)) = Pin::new(peek).poll(cx) else {
+                        if let (Some(parts), None, false) = (parts, noted, std::mem::replace(held, true)) {
+                            original.hold(&ResponseHead::from(&*parts));
+                        }
+                        return Poll::Pending;
+                    };
+                    let Some(parts) = parts.take() else { return Poll::Pending };
+                    original.read(Response::from_parts(parts, body), noted.take(), &text)
+                }
+                // Polled again after it was ready.
+                StateProj::Done => return Poll::Pending,
+            };
+            match step {
+                Step::Next(next) => state.set(next),
+                Step::End(answer) => {
+                    state.set(State::Done);
+                    return Poll::Ready(answer);
+                }
+            }
+        }
+    }
+}
+
+enum Step<F, B, RB: Body> {
+    Next(State<F, B, RB>),
+    End(Result<Response<PeekBody<RB>>, BoxError>),
+}
+
+impl<B: Body, RB: Body> Original<B, RB> {
+    fn quota(&self) -> &Quota {
+        &self.policy.quota
+    }
+
+    /// What the ledger must know; worked out only when something is paused or went wrong.
+    fn ticket(&self) -> Option<Ticket> {
+        self.parts.as_ref().map(|parts| self.quota().ticket(RequestHead::from(parts)))
+    }
+
+    fn deadline(&self) -> Tick {
+        let head = self.parts.as_ref().map(RequestHead::from);
+        head.map_or(Tick::ZERO, |head| self.quota().deadline(self.policy.max_wait, head))
+    }
+
+    fn gate<F>(&self) -> Step<F, B, RB> {
+        let ticket = if self.quota().may_be_paused() { self.ticket() } else { None };
+        Step::Next(match ticket {
+            Some(ticket) => State::Gate { acquire: Acquire::no_pause(self.quota().clone(), ticket, self.deadline()) },
+            None => State::Ready,
+        })
+    }
+
+    /// The request for the next attempt; the original is kept while there may be a further one.
+    fn next_request(&mut self) -> Option<Request<HeldBody<B>>> {
+        self.attempt += 1;
+        if self.attempt < self.policy.max_attempts {
+            if let Some(body) = self.body.as_ref().and_then(HeldBody::again) {
+                return Some(Request::from_parts(self.parts.clone()?, body));
+            }
+        }
+        // The last attempt for which there is a body; the parts are still wanted to tell whose limits it used.
+        let body = self.body.take()?;
+        Some(Request::from_parts(self.parts.clone()?, body))
+    }
+
+    fn can_repeat(&self) -> bool {
+        self.body.is_some()
+    }
+
+    fn answered<F>(&mut self, response: Response<RB>) -> Step<F, B, RB> {
+        let head = ResponseHead::from(&response);
+        let noted = Quota::noted(&response).cloned();
+        let wants_body = noted.is_none() && self.quota().wants_body(&head);
+        let signals = noted.clone().or_else(|| Some(self.quota().read(&self.ticket()?, &head, &[])));
+        let Some(signals) = signals else { return Step::End(Ok(response.map(PeekBody::untouched))) };
+        if wants_body || self.verdict(&signals) != Verdict::GiveBack {
+            let (parts, body) = response.into_parts();
+            return Step::Next(State::Read { parts: Some(parts), peek: Peek::new(body), noted, held: false });
+        }
+        let mut response = response.map(PeekBody::untouched);
+        if let (None, Some(ticket)) = (noted, self.ticket()) {
+            self.quota().note(&ticket, signals, &mut response);
+        }
+        self.policy.budget.earn();
+        Step::End(Ok(self.finish(response)))
+    }
+
+    /// Until the body tells more, what the head of the response says holds.
+    fn hold(&self, head: &ResponseHead<'_>) {
+        if let Some(ticket) = self.ticket() {
+            self.quota().hold(&ticket, &self.quota().read(&ticket, head, &[]));
+        }
+    }
+
+    fn read<F>(&mut self, mut response: Response<PeekBody<RB>>, noted: Option<Signals>, text: &[u8]) -> Step<F, B, RB> {
+        let Some(ticket) = self.ticket() else { return Step::End(Ok(response)) };
+        let signals = noted.unwrap_or_else(|| {
+            let signals = self.quota().read(&ticket, &ResponseHead::from(&response), text);
+            self.quota().note(&ticket, signals.clone(), &mut response);
+            signals
+        });
+        let wait = match self.verdict(&signals) {
+            Verdict::GiveBack => None,
+            Verdict::AfterPause => self.allowed(Duration::ZERO, &ticket),
+            Verdict::After(wait) => self.allowed(wait, &ticket).filter(|_| self.policy.budget.spend()),
+        };
+        let Some(wait) = wait else { return Step::End(Ok(self.finish(response))) };
+        tracing::debug!(
+            target: "tower_quota::repeat",
+            token = %ticket.keys.token,
+            class = %ticket.class,
+            status = response.status().as_u16(),
+            attempt = self.attempt,
+            seconds = wait.as_secs_f64(),
+        );
+        // What is not complete keeps a connection busy; then the answer is given up.
+        self.last = response.body().is_complete().then_some(Ok(response));
+        self.back_off(wait)
+    }
+
+    fn lost<F>(&mut self, error: BoxError) -> Step<F, B, RB> {
+        if let Some(quota) = error.downcast_ref::<QuotaError>() {
+            tracing::debug!(target: "tower_quota::denied", error = %quota);
+            return Step::End(match error.downcast::<QuotaError>() {
+                Ok(error) => self.denied(*error),
+                Err(error) => Err(error),
+            });
+        }
+        let effect = self.parts.as_ref().map(|parts| self.quota().effect(&RequestHead::from(parts)));
+        let verdict = match effect {
+            Some(effect) if self.can_repeat() => self.policy.verdict_on_loss(effect, self.attempt),
+            _ => Verdict::GiveBack,
+        };
+        let wait = match (verdict, self.ticket()) {
+            (Verdict::After(wait), Some(ticket)) => self.allowed(wait, &ticket).filter(|_| self.policy.budget.spend()),
+            _ => None,
+        };
+        let Some(wait) = wait else { return Step::End(Err(error)) };
+        tracing::debug!(target: "tower_quota::repeat", %error, attempt = self.attempt, seconds = wait.as_secs_f64());
+        self.last = Some(Err(error));
+        self.back_off(wait)
+    }
+
+    fn back_off<F>(&self, wait: Duration) -> Step<F, B, RB> {
+        if wait.is_zero() {
+            return self.gate();
+        }
+        Step::Next(State::BackOff { alarm: Box::pin(tokio::time::sleep(wait)) })
+    }
+
+    fn verdict(&self, signals: &Signals) -> Verdict {
+        let effect = self.parts.as_ref().map(|parts| self.quota().effect(&RequestHead::from(parts)));
+        match effect {
+            Some(effect) if self.can_repeat() => self.policy.verdict(signals, effect, self.attempt),
+            _ => Verdict::GiveBack,
+        }
+    }
+
+    /// The wait, if it and all pauses are over before the request's deadline.
+    fn allowed(&self, wait: Duration, ticket: &Ticket) -> Option<Duration> {
+        let end = self.quota().now().after(wait).max(self.quota().paused_until(ticket).unwrap_or(Tick::ZERO));
+        (end <= self.deadline()).then_some(wait)
+    }
+
+    /// The quota allows no further attempt: the caller gets the answer to the last one, if it is still here.
+    fn denied(&mut self, mut error: QuotaError) -> Result<Response<PeekBody<RB>>, BoxError> {
+        match self.last.take() {
+            Some(Ok(response)) => Ok(self.finish(response)),
+            Some(Err(lost)) => {
+                error.source = Some(lost);
+                Err(error.into())
+            }
+            None => Err(error.into()),
+        }
+    }
+
+    fn finish(&self, mut response: Response<PeekBody<RB>>) -> Response<PeekBody<RB>> {
+        if self.attempt > 1 {
+            response.extensions_mut().insert(Attempts(self.attempt));
+        }
+        response
+    }
+}

@@ -1,0 +1,52 @@
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::ResponseFuture;
+use crate::body::PeekBody;
+use crate::quota::Acquire;
+use crate::request::RequestHead;
+use crate::{BoxError, Quota};
+
+/// Lets no request reach the inner service before every limit of the plan has a slot for it.
+///
+/// See the [module docs](crate::limit) for an example.
+#[derive(Clone, Debug)]
+pub struct TokenLimit<S> {
+    inner: S,
+    quota: Quota,
+    max_wait: Duration,
+}
+
+impl<S> TokenLimit<S> {
+    pub(super) fn new(inner: S, quota: Quota, max_wait: Duration) -> Self {
+        Self { inner, quota, max_wait }
+    }
+}
+
+crate::macros::inner_accessors!(TokenLimit);
+
+impl<S, B, RB> Service<Request<B>> for TokenLimit<S>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Clone,
+    S::Error: Into<BoxError>,
+    RB: Body,
+{
+    type Response = Response<PeekBody<RB>>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, Request<B>, RB>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let head = RequestHead::from(&request);
+        let ticket = self.quota.ticket(head);
+        let deadline = self.quota.deadline(self.max_wait, head);
+        ResponseFuture::new(Acquire::slots(self.quota.clone(), ticket, deadline), self.inner.clone(), request)
+    }
+}

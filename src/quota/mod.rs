@@ -1,0 +1,291 @@
+//! [`Quota`]: a plan and its ledger behind one cheap handle. All layers that are made from one handle share its ledger.
+//!
+//! # What and when
+//!
+//! Make one for each API and set of credentials that a program uses, keep it for as long as the program runs, and make every
+//! layer from it. It knows no layer; the layers ask it for permits and tell it what responses said.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_quota::plan::{Limit, Plan};
+//! use tower_quota::{Quota, TokenLimitLayer};
+//!
+//! let plan = Plan::builder("acme").limit(Limit::rolling("burst", 600, Duration::from_secs(60))).build()?;
+//! let quota = Quota::new(plan);
+//! let layer = TokenLimitLayer::new(&quota);
+//!
+//! // Later, in the middle of things: the vendor has sold us more.
+//! quota.set_quota("burst", 1_200)?;
+//! # Ok::<(), tower_quota::ConfigError>(())
+//! ```
+
+mod acquire;
+mod note;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub(crate) use self::acquire::{Acquire, Permit};
+use crate::api::Api;
+use crate::clock::Clock;
+use crate::core::{Denial, Keys, Ledger, Now, Subject, Tick, Usage};
+use crate::error::{ConfigError, QuotaError};
+use crate::plan::{Plan, RouteClass, Rule};
+use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
+
+/// A plan and its ledger behind one cheap handle.
+///
+/// Clones share the ledger. See the [module docs](crate::quota) for what it is for.
+#[derive(Clone)]
+pub struct Quota(Arc<Shared>);
+
+struct Shared {
+    api: Api,
+    clock: Clock,
+    source: TokenSource,
+    fingerprinter: Fingerprinter,
+    ledger: Mutex<Ledger>,
+    /// No pause lasts longer than this many milliseconds on the clock; lets those who only wait for pauses go without a lock.
+    last_pause: AtomicU64,
+}
+
+/// What the ledger must know of one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) keys: Keys,
+    pub(crate) class: RouteClass,
+}
+
+/// # Making one
+impl Quota {
+    /// A handle for `api`, which is a [`Plan`] or an [`Api`] of a preset. Tokens are taken from the `Authorization` header.
+    pub fn new(api: impl Into<Api>) -> Self {
+        Self::builder(api).build()
+    }
+
+    /// Starts a handle that differs from the defaults.
+    pub fn builder(api: impl Into<Api>) -> QuotaBuilder {
+        QuotaBuilder {
+            api: api.into(),
+            clock: None,
+            source: TokenSource::default(),
+            network_floor: DEFAULT_NETWORK_FLOOR,
+            max_waiting: None,
+        }
+    }
+}
+
+/// # Reading and changing limits
+impl Quota {
+    /// The plan, as it was when the handle was made.
+    pub fn plan(&self) -> &Plan {
+        self.0.api.plan()
+    }
+
+    /// Changes how much the limit called `limit` allows, for all keys and at once. Requests in flight stay counted.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the plan has no such limit or `quota` is zero.
+    pub fn set_quota(&self, limit: &str, quota: u32) -> Result<(), ConfigError> {
+        let Some(known) = self.plan().limit(limit) else {
+            return Err(ConfigError::new(format!("limit `{limit}`"), "is not in the plan"));
+        };
+        let rule = match known.rule() {
+            Rule::Rolling { .. } => Rule::Rolling { quota, window: self.window(limit).unwrap_or_default() },
+            Rule::Calendar { zone, .. } => Rule::Calendar { quota, zone: zone.clone() },
+        };
+        self.set_rule(limit, &rule)
+    }
+
+    /// Changes the rule of the limit called `limit` to another of the same kind, for all keys and at once. A new window applies
+    /// to requests that are in flight or counted already, too.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the plan has no such limit, the rule is of another kind, or it is impossible.
+    pub fn set_rule(&self, limit: &str, rule: &Rule) -> Result<(), ConfigError> {
+        self.ledger(|ledger, now| match ledger.limit_index(limit) {
+            Some(index) => ledger.set_rule(now, index, rule),
+            None => Err(ConfigError::new(format!("limit `{limit}`"), "is not in the plan")),
+        })
+    }
+
+    fn window(&self, limit: &str) -> Option<Duration> {
+        self.ledger(|ledger, _| ledger.window(ledger.limit_index(limit)?))
+    }
+
+    /// How far the token and account of `request` have used the limit called `limit`; `None` when the plan has no such limit.
+    pub fn usage<'a>(&self, limit: &str, request: impl Into<RequestHead<'a>>) -> Option<Usage> {
+        let keys = self.keys(request.into());
+        self.ledger(|ledger, now| ledger.usage(now, keys, ledger.limit_index(limit)?))
+    }
+
+    /// How long from now until `tick`, which comes from a [`Usage`].
+    pub fn until(&self, tick: Tick) -> Duration {
+        tick.since(Tick::from(self.0.clock.elapsed()))
+    }
+
+    /// How many requests wait for a slot or for the end of a pause.
+    pub fn waiting(&self) -> usize {
+        self.ledger(|ledger, _| ledger.waiting())
+    }
+
+    /// How many pairs of key and limit are remembered. Pairs that a fresh one would equal are forgotten bit by bit.
+    pub fn remembered(&self) -> usize {
+        self.ledger(|ledger, _| ledger.cells())
+    }
+
+    /// Ends all pauses of the token and account of `request`: for an operator who knows better than the server.
+    pub fn resume<'a>(&self, request: impl Into<RequestHead<'a>>) {
+        let keys = self.keys(request.into());
+        let limits = self.plan().limits().len();
+        self.ledger(|ledger, now| {
+            for subject in (0..limits).map(Subject::Limit).chain([Subject::Token, Subject::Account]) {
+                ledger.resume(now, keys, subject);
+            }
+        });
+    }
+}
+
+/// # What the layers use
+impl Quota {
+    /// Runs `change` on the ledger, then wakes whom it concerns. Time is read before the lock is taken.
+    fn ledger<T>(&self, change: impl FnOnce(&mut Ledger, Now) -> T) -> T {
+        let now = self.0.clock.now();
+        let mut ledger = self.lock();
+        let result = change(&mut ledger, now);
+        let wakers = ledger.take_wakers();
+        drop(ledger);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+        result
+    }
+
+    /// The ledger does not panic; should it ever, its state is still the best there is.
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keys(&self, head: RequestHead<'_>) -> Keys {
+        self.0.fingerprinter.keys(&self.0.source, head)
+    }
+
+    pub(crate) fn ticket(&self, head: RequestHead<'_>) -> Ticket {
+        let class = head.extensions.get::<RouteClass>().copied();
+        Ticket { keys: self.keys(head), class: class.unwrap_or_else(|| self.0.api.routes.class(&head)) }
+    }
+
+    pub(crate) fn effect(&self, head: &RequestHead<'_>) -> Effect {
+        match self.0.api.routes.effect(head) {
+            Effect::Create if head.extensions.get::<crate::request::Idempotent>().is_some() => Effect::IdempotentWrite,
+            effect => effect,
+        }
+    }
+
+    /// The last tick at which a request may still wait: `max_wait` from now, or its own deadline if that is sooner.
+    pub(crate) fn deadline(&self, max_wait: Duration, head: RequestHead<'_>) -> Tick {
+        let own = head.extensions.get::<Deadline>().map_or(Tick::NEVER, |deadline| self.0.clock.tick_of(deadline.0));
+        Tick::from(self.0.clock.elapsed()).after(max_wait).min(own)
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        Tick::from(self.0.clock.elapsed())
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Whether anything at all may be paused.
+    pub(crate) fn may_be_paused(&self) -> bool {
+        let last = self.0.last_pause.load(Ordering::Acquire);
+        last > 0 && Duration::from_millis(last) > self.0.clock.elapsed()
+    }
+
+    pub(crate) fn error(&self, ticket: &Ticket, denial: Denial) -> QuotaError {
+        let limit = self.subject_name(denial.subject);
+        let retry_after = self.until(denial.until);
+        let wall = self.0.clock.wall();
+        QuotaError {
+            reason: denial.reason,
+            limit: limit.to_owned(),
+            token: ticket.keys.token,
+            paused: denial.paused,
+            retry_after,
+            retry_at: wall.checked_add(retry_after).unwrap_or(wall),
+            source: None,
+        }
+    }
+}
+
+impl fmt::Debug for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quota").field("plan", &self.plan().name()).finish_non_exhaustive()
+    }
+}
+
+/// How long a request may wait when nobody says otherwise.
+pub(crate) const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Whether half of the fastest round trip is credited when nobody says otherwise.
+const DEFAULT_NETWORK_FLOOR: bool = false;
+
+/// Collects what differs from the defaults of a [`Quota`]; made by [`Quota::builder`].
+#[derive(Debug)]
+pub struct QuotaBuilder {
+    api: Api,
+    clock: Option<Clock>,
+    source: TokenSource,
+    network_floor: bool,
+    max_waiting: Option<u32>,
+}
+
+impl QuotaBuilder {
+    /// Sets where a request carries its token; the `Authorization` header at first.
+    #[must_use]
+    pub fn token_source(mut self, source: TokenSource) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Sets where time is read; the machine's clocks at first.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Sets whether half of the least time that any response spent on the network is credited like service time; see
+    /// [`Ledger::credit_network_floor`]. Off at first.
+    #[must_use]
+    pub fn network_floor(mut self, credit: bool) -> Self {
+        self.network_floor = credit;
+        self
+    }
+
+    /// Sets how many requests may wait for one limit of one key; 65,536 at first. With 0 nobody waits.
+    #[must_use]
+    pub fn max_waiting(mut self, most: u32) -> Self {
+        self.max_waiting = Some(most);
+        self
+    }
+
+    /// Makes the handle.
+    pub fn build(self) -> Quota {
+        let mut ledger = Ledger::new(self.api.plan());
+        ledger.credit_network_floor(self.network_floor);
+        if let Some(most) = self.max_waiting {
+            ledger.set_max_waiting(most);
+        }
+        Quota(Arc::new(Shared {
+            api: self.api,
+            clock: self.clock.unwrap_or_else(Clock::system),
+            source: self.source,
+            fingerprinter: Fingerprinter::default(),
+            ledger: Mutex::new(ledger),
+            last_pause: AtomicU64::new(0),
+        }))
+    }
+}

@@ -1,0 +1,126 @@
+//! What a response does to the ledger.
+
+use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::Response;
+
+use super::{Quota, Ticket};
+use crate::core::{Subject, Tick};
+use crate::signal::{Outcome, Refusal, ResponseHead, Signals};
+
+/// Pause of a token that knows no window, when the response does not say how long.
+const PAUSE_WITHOUT_WINDOW: Duration = Duration::from_secs(1);
+/// A pause is lengthened by up to this share of itself, so that several processes do not resume as one.
+const JITTER: f64 = 0.1;
+/// Jitter is never longer than this.
+const LONGEST_JITTER: Duration = Duration::from_secs(1);
+
+/// Response extension: the signals have been noted in the ledger of some quota.
+#[derive(Clone, Copy, Debug)]
+struct Noted;
+
+impl Quota {
+    /// Whether the body of this response is worth reading for its signals.
+    pub(crate) fn wants_body(&self, response: &ResponseHead<'_>) -> bool {
+        self.0.api.signals.wants_body(response)
+    }
+
+    pub(crate) fn read(&self, ticket: &Ticket, response: &ResponseHead<'_>, body: &[u8]) -> Signals {
+        self.0.api.signals.read(response, ticket.class, body)
+    }
+
+    /// The signals that a layer further inside has read and noted already.
+    pub(crate) fn noted<B>(response: &Response<B>) -> Option<&Signals> {
+        response.extensions().get::<Noted>().and_then(|Noted| response.extensions().get())
+    }
+
+    /// Acts on the signals and attaches them to the response.
+    pub(crate) fn note<B>(&self, ticket: &Ticket, signals: Signals, response: &mut Response<B>) {
+        if let Some((subject, length)) = self.hold(ticket, &signals) {
+            tracing::warn!(
+                target: "tower_quota::paused",
+                limit = self.subject_name(subject),
+                token = %ticket.keys.token,
+                account = %ticket.keys.account,
+                class = %ticket.class,
+                status = response.status().as_u16(),
+                seconds = length.as_secs_f64(),
+            );
+            self.distrust(ticket, subject);
+        }
+        response.extensions_mut().insert(Noted);
+        response.extensions_mut().insert(signals);
+    }
+
+    /// Pauses whom a refusal, or a failure that says when to come back, concerns. Gives whom and for how long.
+    pub(crate) fn hold(&self, ticket: &Ticket, signals: &Signals) -> Option<(Subject, Duration)> {
+        let subject = match &signals.outcome {
+            Outcome::Refused(Refusal::Account) => Subject::Account,
+            Outcome::Refused(Refusal::Token) => Subject::Token,
+            // A limit that the plan does not know: all of the token, to be safe.
+            Outcome::Refused(Refusal::Limit(name)) => self.limit_index(name).map_or(Subject::Token, Subject::Limit),
+            Outcome::Failed if signals.retry_after.is_some() => Subject::Token,
+            _ => return None,
+        };
+        Some((subject, self.pause(ticket, subject, signals.retry_after)))
+    }
+
+    fn limit_index(&self, name: &Cow<'static, str>) -> Option<usize> {
+        self.plan().limits().iter().position(|limit| limit.name() == name)
+    }
+
+    fn pause(&self, ticket: &Ticket, subject: Subject, retry_after: Option<Duration>) -> Duration {
+        let Ticket { keys, class } = *ticket;
+        self.ledger(|ledger, now| {
+            let (window, reset) = match subject {
+                // A daily pool is empty until its reset, whatever the response says.
+                Subject::Limit(limit) => (ledger.window(limit), ledger.next_reset(now, limit)),
+                _ => (ledger.longest_window(class), None),
+            };
+            let until_reset = reset.map(|reset| reset.since(now.tick));
+            let length = jittered(until_reset.or(retry_after).or(window).unwrap_or(PAUSE_WITHOUT_WINDOW));
+            let until = now.tick.after(length);
+            self.0.last_pause.fetch_max(millis_rounded_up(until), Ordering::AcqRel);
+            ledger.pause(now, keys, subject, until);
+            length
+        })
+    }
+
+    /// What refuses us although we hold no more than it allows does not count as we assume.
+    fn distrust(&self, ticket: &Ticket, subject: Subject) {
+        let Subject::Limit(limit) = subject else { return };
+        let share = self.ledger(|ledger, now| ledger.distrust(now, ticket.keys, limit));
+        if let Some(percent) = share {
+            tracing::info!(
+                target: "tower_quota::credit_halved",
+                limit = self.subject_name(subject),
+                token = %ticket.keys.token,
+                percent,
+            );
+        }
+    }
+
+    pub(crate) fn subject_name(&self, subject: Subject) -> &str {
+        match subject {
+            Subject::Limit(limit) => self.plan().limits().get(limit).map_or("unknown", |limit| limit.name()),
+            Subject::Token => "token",
+            Subject::Account => "account",
+        }
+    }
+
+    /// Until when a request with this ticket may not be sent because of pauses.
+    pub(crate) fn paused_until(&self, ticket: &Ticket) -> Option<Tick> {
+        self.ledger(|ledger, now| ledger.paused_until(now, ticket.keys, ticket.class))
+    }
+}
+
+/// Lengthened at random; never shortened.
+pub(crate) fn jittered(length: Duration) -> Duration {
+    length + length.mul_f64(JITTER).min(LONGEST_JITTER).mul_f64(fastrand::f64())
+}
+
+fn millis_rounded_up(tick: Tick) -> u64 {
+    u64::try_from(tick.since_origin().as_millis()).unwrap_or(u64::MAX - 1) + 1
+}

@@ -1,0 +1,55 @@
+//! [`StackLayer`]: the layers of this crate in their right order, as one layer.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//! use tower_quota::plan::{Limit, Plan};
+//! use tower_quota::stack::StackLayer;
+//! use tower_quota::Quota;
+//!
+//! let plan = Plan::builder("acme").limit(Limit::rolling("burst", 600, Duration::from_secs(60))).build()?;
+//! let quota = Quota::new(plan);
+//! # let client = ();
+//! let api = ServiceBuilder::new().layer(StackLayer::new(&quota)).service(client);
+//! # Ok::<(), tower_quota::ConfigError>(())
+//! ```
+
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use crate::backoff::RetryAfter;
+use crate::limit::TokenLimit;
+use crate::{Quota, RetryAfterLayer, TokenLimitLayer};
+
+/// The layers of this crate in their right order, with their defaults: [`RetryAfterLayer`] outside, [`TokenLimitLayer`] inside.
+///
+/// See the [module docs](crate::stack) for an example. Use the layers one by one to set more than this or to put others between.
+#[derive(Clone, Debug)]
+pub struct StackLayer {
+    retry_after: RetryAfterLayer,
+    token_limit: TokenLimitLayer,
+}
+
+impl StackLayer {
+    /// The layers, all with the ledger of `quota`.
+    pub fn new(quota: &Quota) -> Self {
+        Self { retry_after: RetryAfterLayer::new(quota), token_limit: TokenLimitLayer::new(quota) }
+    }
+
+    /// Sets how long a request waits at most in each of the layers; 60 s at first.
+    #[must_use]
+    pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.retry_after = self.retry_after.max_wait(max_wait);
+        self.token_limit = self.token_limit.max_wait(max_wait);
+        self
+    }
+}
+
+impl<S> Layer<S> for StackLayer {
+    type Service = RetryAfter<TokenLimit<S>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.retry_after.layer(self.token_limit.layer(inner))
+    }
+}
