@@ -79,7 +79,11 @@ fn recorded_headers_are_read_for_the_limits_that_they_describe() {
     assert_eq!(read(General, &headers).observed, [burst, daily.clone()]);
     // Other limiters govern other classes, and no header says how much is left of them.
     for class in [Search, Associations, DAILY_ONLY] {
-        assert_eq!(read(class, &headers).observed, [daily.clone()], "{class}");
+        assert_eq!(
+            read(class, &headers).observed,
+            std::slice::from_ref(&daily),
+            "{class}"
+        );
     }
     // OAuth apps get no daily figures; a search answers with nothing at all.
     let oauth = read(General, &headers[2..]).observed;
