@@ -124,6 +124,25 @@ impl<'a> From<&'a http::response::Parts> for ResponseHead<'a> {
 }
 
 /// Reads one API's dialect. Implemented by a preset; [`StandardSignals`] when there is none.
+///
+/// ```
+/// use tower_quota::plan::RouteClass;
+/// use tower_quota::signal::{Observed, ResponseHead, SignalReader, Signals, StandardSignals};
+///
+/// /// Acme says in one header how much is left of the plan's limit "burst".
+/// struct AcmeSignals;
+///
+/// impl SignalReader for AcmeSignals {
+///     fn read(&self, response: &ResponseHead<'_>, class: RouteClass, body: &[u8]) -> Signals {
+///         let mut signals = StandardSignals.read(response, class, body);
+///         let left = response.headers.get("acme-left").and_then(|value| value.to_str().ok());
+///         let mut burst = Observed::new("burst");
+///         burst.remaining = left.and_then(|left| left.parse().ok());
+///         signals.observed.push(burst);
+///         signals
+///     }
+/// }
+/// ```
 pub trait SignalReader: Send + Sync + 'static {
     /// Whether the body is needed to understand the response. At most 64 KiB of it are then read before the caller gets the
     /// response, unchanged.
