@@ -18,7 +18,11 @@ pub struct Api {
 impl Api {
     /// An API about which only the limits are known.
     pub fn new(plan: Plan) -> Self {
-        Self { plan, routes: Arc::new(StandardRoutes), signals: Arc::new(StandardSignals) }
+        Self {
+            plan,
+            routes: Arc::new(StandardRoutes),
+            signals: Arc::new(StandardSignals),
+        }
     }
 
     /// Sets how paths are told apart; [`StandardRoutes`] at first.
@@ -49,6 +53,8 @@ impl From<Plan> for Api {
 
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("plan", &self.plan).finish_non_exhaustive()
+        f.debug_struct("Api")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
     }
 }

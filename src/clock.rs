@@ -56,7 +56,10 @@ impl Clock {
 
     /// The present time for the ledger.
     pub(crate) fn now(&self) -> Now {
-        Now { tick: Tick::from(self.elapsed()), wall: self.wall() }
+        Now {
+            tick: Tick::from(self.elapsed()),
+            wall: self.wall(),
+        }
     }
 
     /// When `instant` is on this clock.
@@ -67,7 +70,9 @@ impl Clock {
     /// The instant of a tick; about a year from now when it cannot be represented.
     pub(crate) fn instant(&self, tick: Tick) -> Instant {
         let far = Duration::from_secs(366 * 24 * 60 * 60);
-        self.origin.checked_add(tick.since_origin()).unwrap_or_else(|| Instant::now() + far)
+        self.origin
+            .checked_add(tick.since_origin())
+            .unwrap_or_else(|| Instant::now() + far)
     }
 
     /// The instant `after` from now.

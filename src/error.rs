@@ -96,7 +96,10 @@ impl fmt::Display for QuotaError {
         };
         let (limit, token) = (&self.limit, self.token);
         let seconds = self.retry_after.as_secs_f64();
-        write!(f, "quota `{limit}` of token {token} is {state} for at least {seconds:.1} s")?;
+        write!(
+            f,
+            "quota `{limit}` of token {token} is {state} for at least {seconds:.1} s"
+        )?;
         if let Ok(since) = self.retry_at.duration_since(SystemTime::UNIX_EPOCH) {
             if since.as_secs() < LAST_HTTP_DATE {
                 write!(f, " (until {})", httpdate::fmt_http_date(self.retry_at))?;
@@ -111,6 +114,8 @@ const LAST_HTTP_DATE: u64 = 253_402_300_799;
 
 impl StdError for QuotaError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+        self.source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static))
     }
 }

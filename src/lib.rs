@@ -14,9 +14,9 @@ pub mod plan;
 pub mod quota;
 pub mod request;
 pub mod signal;
-pub mod stack;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod stack;
 
 pub use self::api::Api;
 pub use self::backoff::RetryAfterLayer;

@@ -53,7 +53,12 @@ impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
 
 impl<'a> From<&'a request::Parts> for RequestHead<'a> {
     fn from(parts: &'a request::Parts) -> Self {
-        Self { method: &parts.method, uri: &parts.uri, headers: &parts.headers, extensions: &parts.extensions }
+        Self {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            extensions: &parts.extensions,
+        }
     }
 }
 
@@ -110,20 +115,30 @@ impl TokenSource {
 
     /// The extension [`Token`].
     pub fn extension() -> Self {
-        Self::with(|head| head.extensions.get::<Token>().map(|token| Cow::Borrowed(token.0.as_bytes())))
+        Self::with(|head| {
+            head.extensions
+                .get::<Token>()
+                .map(|token| Cow::Borrowed(token.0.as_bytes()))
+        })
     }
 
     /// Whatever a closure finds, for example a parameter of the query.
-    pub fn with(find: impl for<'a> Fn(RequestHead<'a>) -> Option<Cow<'a, [u8]>> + Send + Sync + 'static) -> Self {
+    pub fn with(
+        find: impl for<'a> Fn(RequestHead<'a>) -> Option<Cow<'a, [u8]>> + Send + Sync + 'static,
+    ) -> Self {
         Self(Source::With(Arc::new(find)))
     }
 
     fn find<'a>(&self, head: RequestHead<'a>) -> Option<Cow<'a, [u8]>> {
         match &self.0 {
-            Source::Header(name) if name == AUTHORIZATION => {
-                head.headers.get(name).map(|value| Cow::Borrowed(credentials(value.as_bytes())))
-            }
-            Source::Header(name) => head.headers.get(name).map(|value| Cow::Borrowed(value.as_bytes())),
+            Source::Header(name) if name == AUTHORIZATION => head
+                .headers
+                .get(name)
+                .map(|value| Cow::Borrowed(credentials(value.as_bytes()))),
+            Source::Header(name) => head
+                .headers
+                .get(name)
+                .map(|value| Cow::Borrowed(value.as_bytes())),
             Source::With(find) => find(head),
         }
     }
@@ -163,9 +178,16 @@ pub(crate) struct Fingerprinter {
 
 impl Fingerprinter {
     pub(crate) fn keys(&self, source: &TokenSource, head: RequestHead<'_>) -> Keys {
-        let token = source.find(head).map_or(Keys::SHARED.token, |token| self.fingerprint(b't', &token));
+        let token = source
+            .find(head)
+            .map_or(Keys::SHARED.token, |token| self.fingerprint(b't', &token));
         let account = head.extensions.get::<AccountId>();
-        Keys { token, account: account.map_or(token, |account| self.fingerprint(b'a', account.0.as_bytes())) }
+        Keys {
+            token,
+            account: account.map_or(token, |account| {
+                self.fingerprint(b'a', account.0.as_bytes())
+            }),
+        }
     }
 
     /// `domain` keeps a token and an account of the same name apart.

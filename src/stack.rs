@@ -34,7 +34,10 @@ pub struct StackLayer {
 impl StackLayer {
     /// The layers, all with the ledger of `quota`.
     pub fn new(quota: &Quota) -> Self {
-        Self { retry_after: RetryAfterLayer::new(quota), token_limit: TokenLimitLayer::new(quota) }
+        Self {
+            retry_after: RetryAfterLayer::new(quota),
+            token_limit: TokenLimitLayer::new(quota),
+        }
     }
 
     /// Sets how long a request waits at most in each of the layers; 60 s at first.

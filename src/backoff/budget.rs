@@ -17,20 +17,28 @@ impl Budget {
     /// Saves at most `most` repetitions, all there at first; an answered request earns `share` (0 to 1) of one.
     pub(super) fn new(most: u32, share: f64) -> Self {
         let most = u64::from(most) * REPETITION;
-        Self { balance: AtomicU64::new(most), most, earned: (share * REPETITION as f64) as u64 }
+        Self {
+            balance: AtomicU64::new(most),
+            most,
+            earned: (share * REPETITION as f64) as u64,
+        }
     }
 
     pub(super) fn earn(&self) {
         // Full nearly always: then nothing is written.
         if self.balance.load(Ordering::Relaxed) < self.most {
             let add = |balance: u64| Some((balance + self.earned).min(self.most));
-            let _ = self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+            let _ = self
+                .balance
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         }
     }
 
     pub(super) fn spend(&self) -> bool {
         let take = |balance: u64| balance.checked_sub(REPETITION);
-        self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        self.balance
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
     }
 }
 
@@ -46,7 +54,11 @@ mod tests {
             budget.earn();
             repeated += u32::from(budget.spend());
         }
-        assert_eq!(repeated, 60_000 + 9, "six in ten, and what was saved before, of which the first deposit found no room");
+        assert_eq!(
+            repeated,
+            60_000 + 9,
+            "six in ten, and what was saved before, of which the first deposit found no room"
+        );
     }
 
     #[test]

@@ -73,8 +73,18 @@ where
     pub(super) fn new(inner: S, policy: Arc<Policy>, request: Request<B>) -> Self {
         let (parts, body) = request.into_parts();
         let hold = Hold::new(body, policy.max_body);
-        let original = Original { policy, parts: Some(parts), body: None, attempt: 0, last: None };
-        Self { inner, original, state: State::Hold { hold } }
+        let original = Original {
+            policy,
+            parts: Some(parts),
+            body: None,
+            attempt: 0,
+            last: None,
+        };
+        Self {
+            inner,
+            original,
+            state: State::Hold { hold },
+        }
     }
 }
 
@@ -110,7 +120,9 @@ where
                 },
                 StateProj::Ready => match ready!(inner.poll_ready(cx)) {
                     Ok(()) => match original.next_request() {
-                        Some(request) => Step::Next(State::Sent { future: inner.call(request) }),
+                        Some(request) => Step::Next(State::Sent {
+                            future: inner.call(request),
+                        }),
                         None => return Poll::Pending,
                     },
                     Err(error) => Step::End(Err(error.into())),
@@ -119,14 +131,23 @@ where
                     Ok(response) => original.answered(response),
                     Err(error) => original.lost(error.into()),
                 },
-                StateProj::Read { parts, peek, noted, held } => {
+                StateProj::Read {
+                    parts,
+                    peek,
+                    noted,
+                    held,
+                } => {
                     let Poll::Ready((body, text)) = Pin::new(peek).poll(cx) else {
-                        if let (Some(parts), None, false) = (parts, noted, std::mem::replace(held, true)) {
+                        if let (Some(parts), None, false) =
+                            (parts, noted, std::mem::replace(held, true))
+                        {
                             original.hold(&ResponseHead::from(&*parts));
                         }
                         return Poll::Pending;
                     };
-                    let Some(parts) = parts.take() else { return Poll::Pending };
+                    let Some(parts) = parts.take() else {
+                        return Poll::Pending;
+                    };
                     original.read(Response::from_parts(parts, body), noted.take(), &text)
                 }
                 // Polled again after it was ready.
@@ -155,18 +176,28 @@ impl<B: Body, RB: Body> Original<B, RB> {
 
     /// What the ledger must know; worked out only when something is paused or went wrong.
     fn ticket(&self) -> Option<Ticket> {
-        self.parts.as_ref().map(|parts| self.quota().ticket(RequestHead::from(parts)))
+        self.parts
+            .as_ref()
+            .map(|parts| self.quota().ticket(RequestHead::from(parts)))
     }
 
     fn deadline(&self) -> Tick {
         let head = self.parts.as_ref().map(RequestHead::from);
-        head.map_or(Tick::ZERO, |head| self.quota().deadline(self.policy.max_wait, head))
+        head.map_or(Tick::ZERO, |head| {
+            self.quota().deadline(self.policy.max_wait, head)
+        })
     }
 
     fn gate<F>(&self) -> Step<F, B, RB> {
-        let ticket = if self.quota().may_be_paused() { self.ticket() } else { None };
+        let ticket = if self.quota().may_be_paused() {
+            self.ticket()
+        } else {
+            None
+        };
         Step::Next(match ticket {
-            Some(ticket) => State::Gate { acquire: Acquire::no_pause(self.quota().clone(), ticket, self.deadline()) },
+            Some(ticket) => State::Gate {
+                acquire: Acquire::no_pause(self.quota().clone(), ticket, self.deadline()),
+            },
             None => State::Ready,
         })
     }
@@ -192,11 +223,20 @@ impl<B: Body, RB: Body> Original<B, RB> {
         let head = ResponseHead::from(&response);
         let noted = Quota::noted(&response).cloned();
         let wants_body = noted.is_none() && self.quota().wants_body(&head);
-        let signals = noted.clone().or_else(|| Some(self.quota().read(&self.ticket()?, &head, &[])));
-        let Some(signals) = signals else { return Step::End(Ok(response.map(PeekBody::untouched))) };
+        let signals = noted
+            .clone()
+            .or_else(|| Some(self.quota().read(&self.ticket()?, &head, &[])));
+        let Some(signals) = signals else {
+            return Step::End(Ok(response.map(PeekBody::untouched)));
+        };
         if wants_body || self.verdict(&signals) != Verdict::GiveBack {
             let (parts, body) = response.into_parts();
-            return Step::Next(State::Read { parts: Some(parts), peek: Peek::new(body), noted, held: false });
+            return Step::Next(State::Read {
+                parts: Some(parts),
+                peek: Peek::new(body),
+                noted,
+                held: false,
+            });
         }
         let mut response = response.map(PeekBody::untouched);
         if let (None, Some(ticket)) = (noted, self.ticket()) {
@@ -209,23 +249,42 @@ impl<B: Body, RB: Body> Original<B, RB> {
     /// Until the body tells more, what the head of the response says holds.
     fn hold(&self, head: &ResponseHead<'_>) {
         if let Some(ticket) = self.ticket() {
-            self.quota().hold(&ticket, &self.quota().read(&ticket, head, &[]));
+            self.quota()
+                .hold(&ticket, &self.quota().read(&ticket, head, &[]));
         }
     }
 
-    fn read<F>(&mut self, mut response: Response<PeekBody<RB>>, noted: Option<Signals>, text: &[u8]) -> Step<F, B, RB> {
-        let Some(ticket) = self.ticket() else { return Step::End(Ok(response)) };
+    fn read<F>(
+        &mut self,
+        mut response: Response<PeekBody<RB>>,
+        noted: Option<Signals>,
+        text: &[u8],
+    ) -> Step<F, B, RB> {
+        let Some(ticket) = self.ticket() else {
+            return Step::End(Ok(response));
+        };
         let signals = noted.unwrap_or_else(|| {
-            let signals = self.quota().read(&ticket, &ResponseHead::from(&response), text);
+            let signals = self
+                .quota()
+                .read(&ticket, &ResponseHead::from(&response), text);
             self.quota().note(&ticket, signals.clone(), &mut response);
             signals
         });
         let wait = match self.verdict(&signals) {
             Verdict::GiveBack => None,
+            // Where the refusal named a limit that does not govern this request, no pause holds it up.
+            Verdict::AfterPause if self.quota().paused_until(&ticket).is_none() => self.allowed(
+                self.policy.backoff(signals.retry_after, self.attempt),
+                &ticket,
+            ),
             Verdict::AfterPause => self.allowed(Duration::ZERO, &ticket),
-            Verdict::After(wait) => self.allowed(wait, &ticket).filter(|_| self.policy.budget.spend()),
+            Verdict::After(wait) => self
+                .allowed(wait, &ticket)
+                .filter(|_| self.policy.budget.spend()),
         };
-        let Some(wait) = wait else { return Step::End(Ok(self.finish(response))) };
+        let Some(wait) = wait else {
+            return Step::End(Ok(self.finish(response)));
+        };
         tracing::debug!(
             target: "tower_quota::repeat",
             token = %ticket.keys.token,
@@ -247,16 +306,23 @@ impl<B: Body, RB: Body> Original<B, RB> {
                 Err(error) => Err(error),
             });
         }
-        let effect = self.parts.as_ref().map(|parts| self.quota().effect(&RequestHead::from(parts)));
+        let effect = self
+            .parts
+            .as_ref()
+            .map(|parts| self.quota().effect(&RequestHead::from(parts)));
         let verdict = match effect {
             Some(effect) if self.can_repeat() => self.policy.verdict_on_loss(effect, self.attempt),
             _ => Verdict::GiveBack,
         };
         let wait = match (verdict, self.ticket()) {
-            (Verdict::After(wait), Some(ticket)) => self.allowed(wait, &ticket).filter(|_| self.policy.budget.spend()),
+            (Verdict::After(wait), Some(ticket)) => self
+                .allowed(wait, &ticket)
+                .filter(|_| self.policy.budget.spend()),
             _ => None,
         };
-        let Some(wait) = wait else { return Step::End(Err(error)) };
+        let Some(wait) = wait else {
+            return Step::End(Err(error));
+        };
         tracing::debug!(target: "tower_quota::repeat", %error, attempt = self.attempt, seconds = wait.as_secs_f64());
         self.last = Some(Err(error));
         self.back_off(wait)
@@ -266,11 +332,16 @@ impl<B: Body, RB: Body> Original<B, RB> {
         if wait.is_zero() {
             return self.gate();
         }
-        Step::Next(State::BackOff { alarm: Box::pin(tokio::time::sleep(wait)) })
+        Step::Next(State::BackOff {
+            alarm: Box::pin(tokio::time::sleep(wait)),
+        })
     }
 
     fn verdict(&self, signals: &Signals) -> Verdict {
-        let effect = self.parts.as_ref().map(|parts| self.quota().effect(&RequestHead::from(parts)));
+        let effect = self
+            .parts
+            .as_ref()
+            .map(|parts| self.quota().effect(&RequestHead::from(parts)));
         match effect {
             Some(effect) if self.can_repeat() => self.policy.verdict(signals, effect, self.attempt),
             _ => Verdict::GiveBack,
@@ -279,7 +350,11 @@ impl<B: Body, RB: Body> Original<B, RB> {
 
     /// The wait, if it and all pauses are over before the request's deadline.
     fn allowed(&self, wait: Duration, ticket: &Ticket) -> Option<Duration> {
-        let end = self.quota().now().after(wait).max(self.quota().paused_until(ticket).unwrap_or(Tick::ZERO));
+        let end = self
+            .quota()
+            .now()
+            .after(wait)
+            .max(self.quota().paused_until(ticket).unwrap_or(Tick::ZERO));
         (end <= self.deadline()).then_some(wait)
     }
 

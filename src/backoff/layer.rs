@@ -75,7 +75,10 @@ impl RetryAfterLayer {
     /// [`ConfigError`] when `first` is zero or longer than `longest`.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Result<Self, ConfigError> {
         if first.is_zero() {
-            return Err(ConfigError::new("backoff: first", "must be longer than zero"));
+            return Err(ConfigError::new(
+                "backoff: first",
+                "must be longer than zero",
+            ));
         }
         if first > longest {
             let problem = format!("must not be longer than `longest`: {first:?} > {longest:?}");
@@ -93,7 +96,10 @@ impl RetryAfterLayer {
     /// [`ConfigError`] when `share` is not between 0 and 1.
     pub fn budget(mut self, most: u32, share: f64) -> Result<Self, ConfigError> {
         if !(0.0..=1.0).contains(&share) {
-            return Err(ConfigError::new("budget: share", format!("must be between 0 and 1, is {share}")));
+            return Err(ConfigError::new(
+                "budget: share",
+                format!("must be between 0 and 1, is {share}"),
+            ));
         }
         self.budget = (most, share);
         Ok(self)

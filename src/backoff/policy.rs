@@ -43,9 +43,13 @@ impl Policy {
         }
         match &signals.outcome {
             Outcome::Refused(Refusal::Limit(name)) if self.is_daily(name) => Verdict::GiveBack,
-            Outcome::Refused(Refusal::Request) => Verdict::After(self.backoff(signals.retry_after, attempt)),
+            Outcome::Refused(Refusal::Request) => {
+                Verdict::After(self.backoff(signals.retry_after, attempt))
+            }
             Outcome::Refused(_) => Verdict::AfterPause,
-            Outcome::Failed if effect != Effect::Create => Verdict::After(self.backoff(signals.retry_after, attempt)),
+            Outcome::Failed if effect != Effect::Create => {
+                Verdict::After(self.backoff(signals.retry_after, attempt))
+            }
             _ => Verdict::GiveBack,
         }
     }
@@ -65,10 +69,16 @@ impl Policy {
     }
 
     /// Never shorter than what the server asks for.
-    fn backoff(&self, retry_after: Option<Duration>, attempt: u32) -> Duration {
+    pub(super) fn backoff(&self, retry_after: Option<Duration>, attempt: u32) -> Duration {
         let doublings = 2_u32.saturating_pow(attempt.saturating_sub(1));
-        let own = self.first_backoff.saturating_mul(doublings).min(self.longest_backoff);
+        let own = self
+            .first_backoff
+            .saturating_mul(doublings)
+            .min(self.longest_backoff);
         let wait = retry_after.unwrap_or(own);
-        wait.saturating_add(wait.min(self.longest_backoff).mul_f64(JITTER * fastrand::f64()))
+        wait.saturating_add(
+            wait.min(self.longest_backoff)
+                .mul_f64(JITTER * fastrand::f64()),
+        )
     }
 }

@@ -30,11 +30,15 @@ pin_project! {
 impl<B> HeldBody<B> {
     /// A body that streams through and cannot be repeated.
     pub(crate) fn stream(body: B) -> Self {
-        Self { inner: Inner::Stream { body } }
+        Self {
+            inner: Inner::Stream { body },
+        }
     }
 
     fn held(data: Bytes, trailers: Option<HeaderMap>) -> Self {
-        Self { inner: Inner::Held { data, trailers } }
+        Self {
+            inner: Inner::Held { data, trailers },
+        }
     }
 
     /// The same body once more, if it is held.
@@ -50,7 +54,10 @@ impl<B: Body> Body for HeldBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project().inner.project() {
             InnerProj::Held { data, trailers } => {
                 let frame = if data.is_empty() {
@@ -106,9 +113,13 @@ impl<B: Body> Hold<B> {
     /// Bodies of at most `most` bytes are held.
     pub(crate) fn new(body: B, most: u64) -> Self {
         match body.size_hint().upper() {
-            Some(upper) if upper <= most => {
-                Hold::Read { body, first: Bytes::new(), more: BytesMut::new(), trailers: None, left: most }
-            }
+            Some(upper) if upper <= most => Hold::Read {
+                body,
+                first: Bytes::new(),
+                more: BytesMut::new(),
+                trailers: None,
+                left: most,
+            },
             _ => Hold::Stream { body: Some(body) },
         }
     }
@@ -125,10 +136,18 @@ impl<B: Body> Future for Hold<B> {
                     None => Poll::Pending,
                 };
             }
-            HoldProj::Read { body, first, more, trailers, left } => (body, first, more, trailers, left),
+            HoldProj::Read {
+                body,
+                first,
+                more,
+                trailers,
+                left,
+            } => (body, first, more, trailers, left),
         };
         while !body.is_end_stream() {
-            let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else { break };
+            let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
+                break;
+            };
             match frame.map_err(HoldError::Body)?.into_data() {
                 Ok(mut data) => {
                     let length = data.remaining();

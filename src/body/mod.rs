@@ -4,6 +4,6 @@ mod held;
 mod peek;
 
 pub use self::held::HeldBody;
-pub(crate) use self::held::{Hold, HoldError};
-pub use self::peek::PeekBody;
+pub(crate) use self::held::Hold;
 pub(crate) use self::peek::Peek;
+pub use self::peek::PeekBody;

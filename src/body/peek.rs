@@ -41,7 +41,10 @@ pin_project! {
 impl<B: Body> PeekBody<B> {
     /// A body that nobody needs to look at.
     pub(crate) fn untouched(body: B) -> Self {
-        Self { peeked: VecDeque::new(), rest: Rest::Untouched { body } }
+        Self {
+            peeked: VecDeque::new(),
+            rest: Rest::Untouched { body },
+        }
     }
 
     /// Whether all of the body is here, so that the connection is free.
@@ -54,7 +57,10 @@ impl<B: Body> Body for PeekBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.project();
         if let Some(frame) = this.peeked.pop_front() {
             return Poll::Ready(Some(frame));
@@ -81,7 +87,10 @@ impl<B: Body> Body for PeekBody<B> {
             Rest::Touched { body } => body.size_hint(),
             Rest::Ended => SizeHint::with_exact(0),
         };
-        let frames = self.peeked.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
+        let frames = self
+            .peeked
+            .iter()
+            .filter_map(|frame| frame.as_ref().ok()?.data_ref());
         let peeked = frames.map(|data| data.remaining() as u64).sum::<u64>();
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper.saturating_add(peeked));
@@ -93,7 +102,9 @@ impl<B: Body> Body for PeekBody<B> {
 
 impl<B: Body> std::fmt::Debug for PeekBody<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PeekBody").field("peeked", &self.peeked.len()).finish_non_exhaustive()
+        f.debug_struct("PeekBody")
+            .field("peeked", &self.peeked.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -107,11 +118,22 @@ pub(crate) struct Peek<B: Body> {
 
 impl<B: Body> Peek<B> {
     pub(crate) fn new(body: B) -> Self {
-        Self { body: Some(Box::pin(body)), peeked: VecDeque::new(), text: Vec::new(), alarm: None }
+        Self {
+            body: Some(Box::pin(body)),
+            peeked: VecDeque::new(),
+            text: Vec::new(),
+            alarm: None,
+        }
     }
 
     fn finish(&mut self, rest: Rest<B>) -> (PeekBody<B>, Vec<u8>) {
-        (PeekBody { peeked: std::mem::take(&mut self.peeked), rest }, std::mem::take(&mut self.text))
+        (
+            PeekBody {
+                peeked: std::mem::take(&mut self.peeked),
+                rest,
+            },
+            std::mem::take(&mut self.text),
+        )
     }
 }
 
@@ -124,13 +146,17 @@ impl<B: Body> Future for Peek<B> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            let Some(body) = &mut this.body else { return Poll::Pending };
+            let Some(body) = &mut this.body else {
+                return Poll::Pending;
+            };
             if body.is_end_stream() {
                 this.body = None;
                 return Poll::Ready(this.finish(Rest::Ended));
             }
             let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else {
-                let alarm = this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(LONGEST_READ)));
+                let alarm = this
+                    .alarm
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(LONGEST_READ)));
                 ready!(alarm.as_mut().poll(cx));
                 break;
             };

@@ -531,8 +531,14 @@ impl Ledger {
     pub fn paused_until(&mut self, now: Now, keys: Keys, class: RouteClass) -> Option<Tick> {
         let now = self.advance(now);
         let limits = self.table.find_gates(class, &keys);
-        let gate = self.table.closed_gate(now.tick, &keys).map(|(_, until)| until);
-        limits.iter().map(|id| self.table.cell(id).paused_until(now.tick)).fold(gate, Option::max)
+        let gate = self
+            .table
+            .closed_gate(now.tick, &keys)
+            .map(|(_, until)| until);
+        limits
+            .iter()
+            .map(|id| self.table.cell(id).paused_until(now.tick))
+            .fold(gate, Option::max)
     }
 
     /// How far these keys have used a limit; `None` when there is no such limit.

@@ -8,7 +8,8 @@
 //!
 //! # When
 //!
-//! For programs that call `api.hubapi.com`. The layers themselves know nothing of HubSpot: they are given these three.
+//! For programs that call `api.hubapi.com`. The layers themselves know nothing of HubSpot: they are given these three, which
+//! [`api`] puts together.
 //!
 //! Three things about HubSpot's limits surprise most programs:
 //!
@@ -44,7 +45,22 @@ pub use self::routes::HubspotRoutes;
 pub use self::signals::HubspotSignals;
 pub use self::tier::{Packs, Tier, plan};
 
-use crate::plan::RouteClass;
+use crate::plan::{RouteClass, Zone};
+use crate::stack::StackLayer;
+use crate::{Api, Quota};
+
+/// All that a [`Quota`] must know of HubSpot: the limits of `tier`, its paths and its responses. `zone` is the time zone set in
+/// the account, see [`plan()`].
+pub fn api(tier: Tier, zone: Zone) -> Api {
+    Api::new(plan(tier, zone))
+        .routes(HubspotRoutes)
+        .signals(HubspotSignals)
+}
+
+/// The layers for HubSpot in their right order, with the ledger of `quota`, which is made from [`api`].
+pub fn stack(quota: &Quota) -> StackLayer {
+    StackLayer::new(quota)
+}
 
 /// The limit of ordinary requests: per token, 100 to 250 per 10 s.
 pub const BURST: &str = "burst";

@@ -48,7 +48,12 @@ where
     RB: Body,
 {
     pub(super) fn new(acquire: Acquire, inner: S, request: Req) -> Self {
-        Self { state: State::Admit { acquire, call: Some((inner, request)) } }
+        Self {
+            state: State::Admit {
+                acquire,
+                call: Some((inner, request)),
+            },
+        }
     }
 }
 
@@ -65,25 +70,37 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProj::Admit { acquire, call } => match ready!(Pin::new(acquire).poll(cx)) {
-                    Ok(permit) => State::Ready { permit: Some(permit), call: call.take() },
+                    Ok(permit) => State::Ready {
+                        permit: Some(permit),
+                        call: call.take(),
+                    },
                     Err(error) => {
                         state.set(State::Done);
                         return Poll::Ready(Err(error.into()));
                     }
                 },
                 StateProj::Ready { permit, call } => {
-                    let Some((inner, _)) = call else { return Poll::Pending };
+                    let Some((inner, _)) = call else {
+                        return Poll::Pending;
+                    };
                     if let Err(error) = ready!(inner.poll_ready(cx)) {
                         state.set(State::Done);
                         return Poll::Ready(Err(error.into()));
                     }
-                    let (Some(permit), Some((mut inner, request))) = (permit.take(), call.take()) else {
+                    let (Some(permit), Some((mut inner, request))) = (permit.take(), call.take())
+                    else {
                         return Poll::Pending;
                     };
                     match permit.send() {
-                        Ok(permit) => State::Sent { permit: Some(permit), future: inner.call(request) },
+                        Ok(permit) => State::Sent {
+                            permit: Some(permit),
+                            future: inner.call(request),
+                        },
                         // A pause began in the meantime: back in line, and nobody keeps the inner service reserved.
-                        Err(acquire) => State::Admit { acquire, call: Some((inner, request)) },
+                        Err(acquire) => State::Admit {
+                            acquire,
+                            call: Some((inner, request)),
+                        },
                     }
                 }
                 StateProj::Sent { permit, future } => {
@@ -95,7 +112,12 @@ where
                                 state.set(State::Done);
                                 return Poll::Ready(Ok(response));
                             }
-                            Answer::Unread { parts, body, quota, ticket } => State::Read {
+                            Answer::Unread {
+                                parts,
+                                body,
+                                quota,
+                                ticket,
+                            } => State::Read {
                                 parts: Some(parts),
                                 peek: Peek::new(body),
                                 quota,
@@ -110,8 +132,16 @@ where
                         }
                     }
                 }
-                StateProj::Read { parts, peek, quota, ticket, held } => {
-                    let Some(head) = parts.as_ref().map(ResponseHead::from) else { return Poll::Pending };
+                StateProj::Read {
+                    parts,
+                    peek,
+                    quota,
+                    ticket,
+                    held,
+                } => {
+                    let Some(head) = parts.as_ref().map(ResponseHead::from) else {
+                        return Poll::Pending;
+                    };
                     let Poll::Ready((body, text)) = Pin::new(peek).poll(cx) else {
                         // Until the body tells more, what the head says holds.
                         if !std::mem::replace(held, true) {
@@ -120,7 +150,9 @@ where
                         return Poll::Pending;
                     };
                     let signals = quota.read(ticket, &head, &text);
-                    let Some(parts) = parts.take() else { return Poll::Pending };
+                    let Some(parts) = parts.take() else {
+                        return Poll::Pending;
+                    };
                     let mut response = Response::from_parts(parts, body);
                     quota.note(ticket, signals, &mut response);
                     state.set(State::Done);
@@ -136,12 +168,19 @@ where
 
 enum Answer<RB: Body> {
     Response(Response<PeekBody<RB>>),
-    Unread { parts: response::Parts, body: RB, quota: Quota, ticket: Ticket },
+    Unread {
+        parts: response::Parts,
+        body: RB,
+        quota: Quota,
+        ticket: Ticket,
+    },
 }
 
 /// The head of the response has arrived: the slots begin to cool.
 fn settle<RB: Body>(permit: Option<Permit>, response: Response<RB>) -> Answer<RB> {
-    let Some(permit) = permit else { return Answer::Response(response.map(PeekBody::untouched)) };
+    let Some(permit) = permit else {
+        return Answer::Response(response.map(PeekBody::untouched));
+    };
     let (quota, ticket) = (permit.quota().clone(), permit.ticket());
     let head = ResponseHead::from(&response);
     let noted = Quota::noted(&response).cloned();
@@ -153,7 +192,12 @@ fn settle<RB: Body>(permit: Option<Permit>, response: Response<RB>) -> Answer<RB
     }
     if quota.wants_body(&head) {
         let (parts, body) = response.into_parts();
-        return Answer::Unread { parts, body, quota, ticket };
+        return Answer::Unread {
+            parts,
+            body,
+            quota,
+            ticket,
+        };
     }
     let mut response = response.map(PeekBody::untouched);
     quota.note(&ticket, signals, &mut response);
@@ -162,5 +206,7 @@ fn settle<RB: Body>(permit: Option<Permit>, response: Response<RB>) -> Answer<RB
 
 /// A gateway that fails says how long it waited, not how long the server worked after it had counted.
 fn credited(signals: &Signals) -> Option<std::time::Duration> {
-    signals.service_time.filter(|_| signals.outcome == Outcome::Answered)
+    signals
+        .service_time
+        .filter(|_| signals.outcome == Outcome::Answered)
 }

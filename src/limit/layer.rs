@@ -19,7 +19,10 @@ pub struct TokenLimitLayer {
 impl TokenLimitLayer {
     /// A layer that uses the ledger of `quota`.
     pub fn new(quota: &Quota) -> Self {
-        Self { quota: quota.clone(), max_wait: DEFAULT_MAX_WAIT }
+        Self {
+            quota: quota.clone(),
+            max_wait: DEFAULT_MAX_WAIT,
+        }
     }
 
     /// Sets how long a request may wait for its slots; 60 s at first. With zero a request that cannot go at once fails.

@@ -23,7 +23,11 @@ pub struct TokenLimit<S> {
 
 impl<S> TokenLimit<S> {
     pub(super) fn new(inner: S, quota: Quota, max_wait: Duration) -> Self {
-        Self { inner, quota, max_wait }
+        Self {
+            inner,
+            quota,
+            max_wait,
+        }
     }
 }
 
@@ -47,6 +51,10 @@ where
         let head = RequestHead::from(&request);
         let ticket = self.quota.ticket(head);
         let deadline = self.quota.deadline(self.max_wait, head);
-        ResponseFuture::new(Acquire::slots(self.quota.clone(), ticket, deadline), self.inner.clone(), request)
+        ResponseFuture::new(
+            Acquire::slots(self.quota.clone(), ticket, deadline),
+            self.inner.clone(),
+            request,
+        )
     }
 }

@@ -49,7 +49,10 @@ impl Plan {
 
     /// A plan without limits.
     pub(crate) fn unlimited() -> Self {
-        Self { name: "unlimited".to_owned(), limits: Vec::new() }
+        Self {
+            name: "unlimited".to_owned(),
+            limits: Vec::new(),
+        }
     }
 
     /// What events and reports call the API.

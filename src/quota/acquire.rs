@@ -47,7 +47,14 @@ enum State {
 impl Acquire {
     /// A slot under every limit that governs the request.
     pub(crate) fn slots(quota: Quota, ticket: Ticket, deadline: Tick) -> Self {
-        Self { quota, ticket, wanted: Wanted::Slots, deadline, state: State::New, alarm: None }
+        Self {
+            quota,
+            ticket,
+            wanted: Wanted::Slots,
+            deadline,
+            state: State::New,
+            alarm: None,
+        }
     }
 
     /// No slot, but the end of every pause that holds the request up.
@@ -60,13 +67,22 @@ impl Acquire {
     fn ask(&mut self) -> Admission {
         let (Ticket { keys, class }, deadline) = (self.ticket, self.deadline);
         match self.wanted {
-            Wanted::Slots => self.quota.ledger(|ledger, now| ledger.admit(now, keys, class, deadline)),
-            Wanted::NoPause => self.quota.ledger(|ledger, now| ledger.admit_through_pauses(now, keys, class, deadline)),
+            Wanted::Slots => self
+                .quota
+                .ledger(|ledger, now| ledger.admit(now, keys, class, deadline)),
+            Wanted::NoPause => self
+                .quota
+                .ledger(|ledger, now| ledger.admit_through_pauses(now, keys, class, deadline)),
         }
     }
 
     fn granted(&mut self, permit: core::Permit) -> Permit {
-        Permit { quota: self.quota.clone(), ticket: self.ticket, deadline: self.deadline, inner: Some(permit) }
+        Permit {
+            quota: self.quota.clone(),
+            ticket: self.ticket,
+            deadline: self.deadline,
+            inner: Some(permit),
+        }
     }
 }
 
@@ -79,7 +95,9 @@ impl Future for Acquire {
             this.state = State::Done;
             match this.ask() {
                 Admission::Granted(permit) => return Poll::Ready(Ok(this.granted(permit))),
-                Admission::Denied(denial) => return Poll::Ready(Err(this.quota.error(&this.ticket, denial))),
+                Admission::Denied(denial) => {
+                    return Poll::Ready(Err(this.quota.error(&this.ticket, denial)));
+                }
                 Admission::Waiting(waiter) => this.state = State::Waiting(waiter),
             }
         }
@@ -88,16 +106,23 @@ impl Future for Acquire {
                 // Polled again after it was ready: nothing more will come.
                 return Poll::Pending;
             };
-            let until = match this.quota.ledger(|ledger, now| ledger.poll(now, waiter, Some(cx.waker()))) {
+            let until = match this
+                .quota
+                .ledger(|ledger, now| ledger.poll(now, waiter, Some(cx.waker())))
+            {
                 Progress::Granted(permit) => return Poll::Ready(Ok(this.granted(permit))),
-                Progress::Denied(denial) => return Poll::Ready(Err(this.quota.error(&this.ticket, denial))),
+                Progress::Denied(denial) => {
+                    return Poll::Ready(Err(this.quota.error(&this.ticket, denial)));
+                }
                 Progress::Waiting { waiter, until } => {
                     this.state = State::Waiting(waiter);
                     until.unwrap_or(Tick::NEVER).min(this.deadline)
                 }
             };
             let instant = this.quota.clock().instant(until);
-            let alarm = this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(instant)));
+            let alarm = this
+                .alarm
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(instant)));
             if alarm.deadline() != instant || alarm.is_elapsed() {
                 alarm.as_mut().reset(instant);
             }
@@ -138,9 +163,14 @@ impl Permit {
     ///
     /// The line to stand in again, when a pause has begun since the permit was granted.
     pub(crate) fn send(mut self) -> Result<Self, Acquire> {
-        let Some(mut permit) = self.inner.take() else { return Ok(self) };
+        let Some(mut permit) = self.inner.take() else {
+            return Ok(self);
+        };
         let deadline = self.deadline;
-        match self.quota.ledger(|ledger, now| ledger.send(now, &mut permit, deadline)) {
+        match self
+            .quota
+            .ledger(|ledger, now| ledger.send(now, &mut permit, deadline))
+        {
             Ok(()) => {
                 self.inner = Some(permit);
                 Ok(self)
@@ -156,14 +186,17 @@ impl Permit {
     /// The response has arrived.
     pub(crate) fn settle(mut self, service_time: Option<Duration>) {
         if let Some(permit) = self.inner.take() {
-            self.quota.ledger(|ledger, now| ledger.settle(now, permit, service_time));
+            self.quota
+                .ledger(|ledger, now| ledger.settle(now, permit, service_time));
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Some(permit) = self.inner.take() else { return };
+        let Some(permit) = self.inner.take() else {
+            return;
+        };
         if permit.is_sent() {
             self.quota.ledger(|ledger, now| ledger.abandon(now, permit));
         } else if !permit.is_empty() {

@@ -91,11 +91,20 @@ impl Quota {
     /// [`ConfigError`] when the plan has no such limit or `quota` is zero.
     pub fn set_quota(&self, limit: &str, quota: u32) -> Result<(), ConfigError> {
         let Some(known) = self.plan().limit(limit) else {
-            return Err(ConfigError::new(format!("limit `{limit}`"), "is not in the plan"));
+            return Err(ConfigError::new(
+                format!("limit `{limit}`"),
+                "is not in the plan",
+            ));
         };
         let rule = match known.rule() {
-            Rule::Rolling { .. } => Rule::Rolling { quota, window: self.window(limit).unwrap_or_default() },
-            Rule::Calendar { zone, .. } => Rule::Calendar { quota, zone: zone.clone() },
+            Rule::Rolling { .. } => Rule::Rolling {
+                quota,
+                window: self.window(limit).unwrap_or_default(),
+            },
+            Rule::Calendar { zone, .. } => Rule::Calendar {
+                quota,
+                zone: zone.clone(),
+            },
         };
         self.set_rule(limit, &rule)
     }
@@ -109,7 +118,10 @@ impl Quota {
     pub fn set_rule(&self, limit: &str, rule: &Rule) -> Result<(), ConfigError> {
         self.ledger(|ledger, now| match ledger.limit_index(limit) {
             Some(index) => ledger.set_rule(now, index, rule),
-            None => Err(ConfigError::new(format!("limit `{limit}`"), "is not in the plan")),
+            None => Err(ConfigError::new(
+                format!("limit `{limit}`"),
+                "is not in the plan",
+            )),
         })
     }
 
@@ -143,7 +155,10 @@ impl Quota {
         let keys = self.keys(request.into());
         let limits = self.plan().limits().len();
         self.ledger(|ledger, now| {
-            for subject in (0..limits).map(Subject::Limit).chain([Subject::Token, Subject::Account]) {
+            for subject in (0..limits)
+                .map(Subject::Limit)
+                .chain([Subject::Token, Subject::Account])
+            {
                 ledger.resume(now, keys, subject);
             }
         });
@@ -174,19 +189,32 @@ impl Quota {
 
     pub(crate) fn ticket(&self, head: RequestHead<'_>) -> Ticket {
         let class = head.extensions.get::<RouteClass>().copied();
-        Ticket { keys: self.keys(head), class: class.unwrap_or_else(|| self.0.api.routes.class(&head)) }
+        Ticket {
+            keys: self.keys(head),
+            class: class.unwrap_or_else(|| self.0.api.routes.class(&head)),
+        }
     }
 
     pub(crate) fn effect(&self, head: &RequestHead<'_>) -> Effect {
         match self.0.api.routes.effect(head) {
-            Effect::Create if head.extensions.get::<crate::request::Idempotent>().is_some() => Effect::IdempotentWrite,
+            Effect::Create
+                if head
+                    .extensions
+                    .get::<crate::request::Idempotent>()
+                    .is_some() =>
+            {
+                Effect::IdempotentWrite
+            }
             effect => effect,
         }
     }
 
     /// The last tick at which a request may still wait: `max_wait` from now, or its own deadline if that is sooner.
     pub(crate) fn deadline(&self, max_wait: Duration, head: RequestHead<'_>) -> Tick {
-        let own = head.extensions.get::<Deadline>().map_or(Tick::NEVER, |deadline| self.0.clock.tick_of(deadline.0));
+        let own = head
+            .extensions
+            .get::<Deadline>()
+            .map_or(Tick::NEVER, |deadline| self.0.clock.tick_of(deadline.0));
         Tick::from(self.0.clock.elapsed()).after(max_wait).min(own)
     }
 
@@ -222,7 +250,9 @@ impl Quota {
 
 impl fmt::Debug for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Quota").field("plan", &self.plan().name()).finish_non_exhaustive()
+        f.debug_struct("Quota")
+            .field("plan", &self.plan().name())
+            .finish_non_exhaustive()
     }
 }
 

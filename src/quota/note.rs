@@ -1,6 +1,5 @@
 //! What a response does to the ledger.
 
-use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -27,13 +26,21 @@ impl Quota {
         self.0.api.signals.wants_body(response)
     }
 
-    pub(crate) fn read(&self, ticket: &Ticket, response: &ResponseHead<'_>, body: &[u8]) -> Signals {
+    pub(crate) fn read(
+        &self,
+        ticket: &Ticket,
+        response: &ResponseHead<'_>,
+        body: &[u8],
+    ) -> Signals {
         self.0.api.signals.read(response, ticket.class, body)
     }
 
     /// The signals that a layer further inside has read and noted already.
     pub(crate) fn noted<B>(response: &Response<B>) -> Option<&Signals> {
-        response.extensions().get::<Noted>().and_then(|Noted| response.extensions().get())
+        response
+            .extensions()
+            .get::<Noted>()
+            .and_then(|Noted| response.extensions().get())
     }
 
     /// Acts on the signals and attaches them to the response.
@@ -60,15 +67,20 @@ impl Quota {
             Outcome::Refused(Refusal::Account) => Subject::Account,
             Outcome::Refused(Refusal::Token) => Subject::Token,
             // A limit that the plan does not know: all of the token, to be safe.
-            Outcome::Refused(Refusal::Limit(name)) => self.limit_index(name).map_or(Subject::Token, Subject::Limit),
+            Outcome::Refused(Refusal::Limit(name)) => self
+                .limit_index(name)
+                .map_or(Subject::Token, Subject::Limit),
             Outcome::Failed if signals.retry_after.is_some() => Subject::Token,
             _ => return None,
         };
         Some((subject, self.pause(ticket, subject, signals.retry_after)))
     }
 
-    fn limit_index(&self, name: &Cow<'static, str>) -> Option<usize> {
-        self.plan().limits().iter().position(|limit| limit.name() == name)
+    fn limit_index(&self, name: &str) -> Option<usize> {
+        self.plan()
+            .limits()
+            .iter()
+            .position(|limit| limit.name() == name)
     }
 
     fn pause(&self, ticket: &Ticket, subject: Subject, retry_after: Option<Duration>) -> Duration {
@@ -80,9 +92,16 @@ impl Quota {
                 _ => (ledger.longest_window(class), None),
             };
             let until_reset = reset.map(|reset| reset.since(now.tick));
-            let length = jittered(until_reset.or(retry_after).or(window).unwrap_or(PAUSE_WITHOUT_WINDOW));
+            let length = jittered(
+                until_reset
+                    .or(retry_after)
+                    .or(window)
+                    .unwrap_or(PAUSE_WITHOUT_WINDOW),
+            );
             let until = now.tick.after(length);
-            self.0.last_pause.fetch_max(millis_rounded_up(until), Ordering::AcqRel);
+            self.0
+                .last_pause
+                .fetch_max(millis_rounded_up(until), Ordering::AcqRel);
             ledger.pause(now, keys, subject, until);
             length
         })
@@ -90,7 +109,9 @@ impl Quota {
 
     /// What refuses us although we hold no more than it allows does not count as we assume.
     fn distrust(&self, ticket: &Ticket, subject: Subject) {
-        let Subject::Limit(limit) = subject else { return };
+        let Subject::Limit(limit) = subject else {
+            return;
+        };
         let share = self.ledger(|ledger, now| ledger.distrust(now, ticket.keys, limit));
         if let Some(percent) = share {
             tracing::info!(
@@ -104,7 +125,11 @@ impl Quota {
 
     pub(crate) fn subject_name(&self, subject: Subject) -> &str {
         match subject {
-            Subject::Limit(limit) => self.plan().limits().get(limit).map_or("unknown", |limit| limit.name()),
+            Subject::Limit(limit) => self
+                .plan()
+                .limits()
+                .get(limit)
+                .map_or("unknown", |limit| limit.name()),
             Subject::Token => "token",
             Subject::Account => "account",
         }
@@ -118,7 +143,11 @@ impl Quota {
 
 /// Lengthened at random; never shortened.
 pub(crate) fn jittered(length: Duration) -> Duration {
-    length + length.mul_f64(JITTER).min(LONGEST_JITTER).mul_f64(fastrand::f64())
+    length
+        + length
+            .mul_f64(JITTER)
+            .min(LONGEST_JITTER)
+            .mul_f64(fastrand::f64())
 }
 
 fn millis_rounded_up(tick: Tick) -> u64 {

@@ -119,7 +119,10 @@ impl<'a, B> From<&'a Response<B>> for ResponseHead<'a> {
 
 impl<'a> From<&'a http::response::Parts> for ResponseHead<'a> {
     fn from(parts: &'a http::response::Parts) -> Self {
-        Self { status: parts.status, headers: &parts.headers }
+        Self {
+            status: parts.status,
+            headers: &parts.headers,
+        }
     }
 }
 

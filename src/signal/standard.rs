@@ -12,7 +12,7 @@ use crate::plan::RouteClass;
 /// |---|---|
 /// | 429 | refused; the token pauses |
 /// | 425 | refused; only this request waits |
-/// | 408, 500, 502, 503, 504, 521, 523, 524 | failed |
+/// | 408, 500, 502, 503, 504, 521, 523, 524, 529 | failed |
 /// | all others | answered |
 ///
 /// **`Retry-After`** is read as seconds (`120`, `2.0`, `0.250`) or as an HTTP-date. A date counts from the response's own
@@ -50,8 +50,8 @@ fn outcome(status: StatusCode) -> Outcome {
         429 => Outcome::Refused(Refusal::Token),
         425 => Outcome::Refused(Refusal::Request),
         // 521, 523 and 524 are an edge that cannot reach its origin, or waited too long for it. Its other codes (522, 525,
-        // 526, 530) are a wrong set-up that a repetition does not mend.
-        408 | 500 | 502 | 503 | 504 | 521 | 523 | 524 => Outcome::Failed,
+        // 526, 530) are a wrong set-up that a repetition does not mend. 529 is some vendors' word for overload.
+        408 | 500 | 502 | 503 | 504 | 521 | 523 | 524 | 529 => Outcome::Failed,
         _ => Outcome::Answered,
     }
 }
