@@ -210,10 +210,13 @@ pub(super) struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Detail>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) context: BTreeMap<&'static str, Vec<String>>,
+    context: BTreeMap<&'static str, Vec<String>>,
     category: &'static str,
     #[serde(skip)]
     code: StatusCode,
+    /// Who has the email already; only the items of a 207 show it apart from the message.
+    #[serde(skip)]
+    existing: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -236,6 +239,7 @@ impl Problem {
             context: BTreeMap::new(),
             category,
             code,
+            existing: None,
         }
     }
 
@@ -260,7 +264,9 @@ impl Problem {
 
     pub(super) fn conflict(existing: u64) -> Self {
         let message = format!("Contact already exists. Existing ID: {existing}");
-        Self::new(StatusCode::CONFLICT, "CONFLICT", message)
+        let mut problem = Self::new(StatusCode::CONFLICT, "CONFLICT", message);
+        problem.existing = Some(existing);
+        problem
     }
 
     /// A property whose name or value is wrong. The message carries JSON of its own, as the API's does.
@@ -305,7 +311,10 @@ impl Problem {
     /// As one item of a 207, which has no `errors`.
     pub(super) fn item(mut self) -> Self {
         self.errors.clear();
-        self
+        match self.existing {
+            Some(id) => self.with("existingId", vec![id.to_string()]),
+            None => self,
+        }
     }
 
     pub(super) fn reply(&self, correlation_id: &str) -> Reply {

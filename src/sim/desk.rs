@@ -7,11 +7,11 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::{Response, StatusCode, request};
 
 use super::answer::{self, Problem, Reply};
-use super::calls::Contents;
+use super::calls::{Contents, Work};
 use super::config::Settings;
 use super::fault::{Fault, Faults, Kind};
 use super::quota::{Caller, Enforcer, Figures, Refusal};
-use super::routes::{self, Call, Class};
+use super::routes::{self, Call, Class, Query};
 use super::stats::{Counted, Stats};
 use super::{Parts, ServiceHeader, SimBody};
 use crate::clock::Clock;
@@ -92,7 +92,7 @@ enum Next {
     /// Answered at the door.
     Reply(Reply),
     Work {
-        caller: Option<Caller>,
+        caller: Caller,
         class: Class,
         call: Call,
         fault: Option<Fault>,
@@ -230,7 +230,7 @@ impl Desk {
         let fault = pick.map(|pick| pick.fault);
         ticket.service += fault.as_ref().map_or(Duration::ZERO, |fault| fault.delay);
         ticket.next = Next::Work {
-            caller: Some(caller),
+            caller,
             class,
             call,
             fault,
@@ -302,13 +302,13 @@ impl Desk {
                 ref call,
                 ref fault,
             } => match fault.as_ref().map(|fault| &fault.kind) {
-                None => self.work(caller.as_ref(), call, &ticket, request, now),
+                None => self.work(caller, call, &ticket, request, now),
                 Some(Kind::DropBefore | Kind::DropAfter { worked: false }) => {
                     self.stats.dropped += 1;
                     return Outcome::Dropped;
                 }
                 Some(Kind::DropAfter { worked: true }) => {
-                    self.work(caller.as_ref(), call, &ticket, request, now);
+                    self.work(caller, call, &ticket, request, now);
                     self.stats.dropped += 1;
                     return Outcome::Dropped;
                 }
@@ -318,12 +318,10 @@ impl Desk {
                 }
                 Some(Kind::Answer(answer)) => {
                     if answer.worked {
-                        self.work(caller.as_ref(), call, &ticket, request, now);
+                        self.work(caller, call, &ticket, request, now);
                     }
                     extra.clone_from(&answer.headers);
-                    let ids = caller
-                        .as_ref()
-                        .map_or((0, 0), |caller| self.enforcer.ids(caller));
+                    let ids = self.enforcer.ids(caller);
                     let id = &ticket.correlation_id;
                     let mut reply = answer::trouble(answer.status, class, ids, id, &mut self.rng);
                     if let Some(body) = &answer.body {
@@ -356,23 +354,34 @@ impl Desk {
 
     fn work(
         &mut self,
-        caller: Option<&Caller>,
+        caller: &Caller,
         call: &Call,
         ticket: &Ticket,
         request: &Incoming,
         now: Duration,
     ) -> Reply {
-        let _ = (caller, now, &self.contents);
-        if request.too_long {
-            let problem = Problem::new(
+        let wall = self.origin + now;
+        let done = match call {
+            _ if request.too_long => Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "VALIDATION_ERROR",
                 "The request body is too large",
-            );
-            return problem.reply(&ticket.correlation_id);
-        }
-        let _ = call;
-        Reply::json(StatusCode::OK, &serde_json::json!({"results": []}))
+            )),
+            Call::AccountDetails => Ok(self.enforcer.details(caller, wall)),
+            Call::DailyUsage => Ok(self.enforcer.usage(caller, wall)),
+            _ => {
+                let work = Work {
+                    account: self.enforcer.ids(caller).1,
+                    call,
+                    query: Query::new(request.head.uri.query()),
+                    body: &request.body,
+                    started: self.origin + ticket.at,
+                    now: wall,
+                };
+                self.contents.perform(&work, &mut self.rng)
+            }
+        };
+        done.unwrap_or_else(|problem| problem.reply(&ticket.correlation_id))
     }
 
     fn date(&mut self, now: Duration) -> HeaderValue {

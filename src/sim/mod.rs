@@ -51,9 +51,11 @@
 //! ```
 
 mod answer;
+mod batch;
 mod body;
 mod calls;
 mod config;
+mod contacts;
 mod day;
 mod desk;
 mod fault;
@@ -61,6 +63,7 @@ mod latency;
 mod others;
 mod quota;
 mod routes;
+mod search;
 mod service;
 mod stats;
 mod window;

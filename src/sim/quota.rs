@@ -5,8 +5,12 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
+use serde_json::json;
+
+use super::answer::Reply;
 use super::config::{Limits, Tokens};
-use super::day::Pool;
+use super::day::{Pool, iso, offset_name};
 use super::others::{Others, Stream};
 use super::routes::Class;
 use super::window::{Rule, Window, Windows};
@@ -287,12 +291,32 @@ impl Enforcer {
         (self.apps[caller.app].id, self.accounts[caller.account].id)
     }
 
-    /// When the daily pool of the caller's account is full again.
-    pub(super) fn day_ends(&mut self, caller: &Caller, now: Duration) -> Option<SystemTime> {
-        let wall = self.origin + now;
-        self.accounts[caller.account]
-            .daily
-            .as_mut()
-            .map(|pool| pool.ends(wall))
+    /// The answer of `account-info/v3/api-usage/daily/private-apps`.
+    pub(super) fn usage(&mut self, caller: &Caller, wall: SystemTime) -> Reply {
+        let usage = self.accounts[caller.account].daily.as_mut().map(|pool| {
+            json!({
+                "name": "private-apps-api-calls-daily",
+                "usageLimit": pool.quota(),
+                "currentUsage": pool.used(wall),
+                "collectedAt": iso(wall),
+                "fetchStatus": "SUCCESS",
+                "resetsAt": iso(pool.ends(wall)),
+            })
+        });
+        let results: Vec<_> = usage.into_iter().collect();
+        Reply::json(StatusCode::OK, &json!({ "results": results }))
+    }
+
+    /// The answer of `account-info/v3/details`.
+    pub(super) fn details(&self, caller: &Caller, wall: SystemTime) -> Reply {
+        let (zone, seconds) = self.limits.zone.describe(wall);
+        let details = json!({
+            "portalId": self.accounts[caller.account].id,
+            "accountType": "STANDARD",
+            "timeZone": zone,
+            "utcOffset": offset_name(seconds),
+            "utcOffsetMilliseconds": i64::from(seconds) * 1_000,
+        });
+        Reply::json(StatusCode::OK, &details)
     }
 }
