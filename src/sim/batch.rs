@@ -1,0 +1,339 @@
+//! Batch calls: many records, one request, and no promise of order.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use http::StatusCode;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
+
+use super::answer::{Problem, Reply};
+use super::calls::{Work, parse};
+use super::contacts::{Contacts, Properties, Values, View};
+use super::day::iso;
+use super::routes::Batch;
+
+const MOST: usize = 100;
+const MOST_WITH_HISTORY: usize = 50;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadBody {
+    #[serde(default)]
+    properties: Vec<String>,
+    #[serde(default)]
+    properties_with_history: Vec<String>,
+    id_property: Option<String>,
+    inputs: Vec<Key>,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    #[serde(deserialize_with = "text")]
+    id: String,
+}
+
+#[derive(Deserialize)]
+struct WriteBody {
+    inputs: Vec<Input>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Input {
+    #[serde(default, deserialize_with = "text")]
+    id: String,
+    id_property: Option<String>,
+    #[serde(default)]
+    properties: Map<String, Value>,
+    object_write_trace_id: Option<String>,
+}
+
+/// Ids come as strings and as numbers.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Text(String),
+        Number(u64),
+    }
+    Ok(match Either::deserialize(deserializer)? {
+        Either::Text(text) => text,
+        Either::Number(number) => number.to_string(),
+    })
+}
+
+pub(super) fn batch(
+    contacts: &mut Contacts,
+    known: &Properties,
+    kind: Batch,
+    work: &Work<'_>,
+    rng: &mut fastrand::Rng,
+) -> Result<Reply, Problem> {
+    match kind {
+        Batch::Read => read(contacts, known, work, rng),
+        Batch::Create | Batch::Update | Batch::Upsert => write(contacts, known, kind, work, rng),
+        Batch::Archive => archive(contacts, work),
+    }
+}
+
+/// A batch that found nothing, as the answer to any associations call.
+pub(super) fn nothing(work: &Work<'_>) -> Reply {
+    answer(work, StatusCode::OK, Vec::new(), &[])
+}
+
+fn answer(work: &Work<'_>, status: StatusCode, results: Vec<Value>, errors: &[Problem]) -> Reply {
+    let mut body = json!({
+        "status": "COMPLETE",
+        "results": results,
+        "startedAt": iso(work.started),
+        "completedAt": iso(work.now),
+    });
+    if errors.is_empty() {
+        return Reply::json(status, &body);
+    }
+    body["numErrors"] = errors.len().into();
+    body["errors"] = json!(errors);
+    Reply::json(StatusCode::MULTI_STATUS, &body)
+}
+
+fn at_most(most: usize, inputs: usize) -> Result<(), Problem> {
+    if inputs <= most {
+        return Ok(());
+    }
+    Err(Problem::invalid(if most == MOST_WITH_HISTORY {
+        format!(
+            "The maximum number of inputs supported in a batch request for property histories is {most}"
+        )
+    } else {
+        format!(
+            "The maximum number of inputs supported in a batch is {most}. Please reduce the number of items and try again"
+        )
+    }))
+}
+
+fn missing(ids: Vec<String>) -> Problem {
+    let message = "Could not get some CONTACT objects, they may be deleted or not exist. Check that ids are valid.";
+    Problem::new(StatusCode::NOT_FOUND, "OBJECT_NOT_FOUND", message).with("ids", ids)
+}
+
+fn read(
+    contacts: &Contacts,
+    known: &Properties,
+    work: &Work<'_>,
+    rng: &mut fastrand::Rng,
+) -> Result<Reply, Problem> {
+    let body: ReadBody = parse(work.body)?;
+    let history = !body.properties_with_history.is_empty();
+    at_most(
+        if history { MOST_WITH_HISTORY } else { MOST },
+        body.inputs.len(),
+    )?;
+    let view = View {
+        properties: body.properties,
+        history: body.properties_with_history,
+        all: false,
+    };
+    let (mut results, mut absent, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+    for Key { id: key } in body.inputs {
+        // Archived records stay invisible here, whatever `archived` says.
+        let found = contacts.find(&key, body.id_property.as_deref())?;
+        match found.and_then(|id| contacts.get(id)) {
+            Some(contact) if seen.insert(contact.id) => results.push(view.show(contact, known)),
+            Some(_) => {}
+            None => absent.push(key),
+        }
+    }
+    rng.shuffle(&mut results);
+    // One error covers all ids that are missing.
+    let errors: Vec<Problem> = (!absent.is_empty())
+        .then(|| missing(absent))
+        .into_iter()
+        .collect();
+    Ok(answer(work, StatusCode::OK, results, &errors))
+}
+
+/// What is to be done with one input.
+enum Step {
+    Insert(Values),
+    Change(u64, Values),
+    Missing,
+}
+
+fn plan(
+    contacts: &Contacts,
+    known: &Properties,
+    kind: Batch,
+    input: &Input,
+) -> Result<Step, Problem> {
+    match kind {
+        Batch::Create => plan_create(contacts, known, input),
+        Batch::Update => plan_update(contacts, known, input),
+        _ => plan_upsert(contacts, known, input),
+    }
+}
+
+fn plan_create(contacts: &Contacts, known: &Properties, input: &Input) -> Result<Step, Problem> {
+    let values = contacts.check(&input.properties, known)?;
+    contacts.conflict(&values, None)?;
+    Ok(Step::Insert(values))
+}
+
+fn plan_update(contacts: &Contacts, known: &Properties, input: &Input) -> Result<Step, Problem> {
+    let Some(id) = contacts.find(&input.id, input.id_property.as_deref())? else {
+        return Ok(Step::Missing);
+    };
+    let values = contacts.check(&input.properties, known)?;
+    contacts.conflict(&values, Some(id))?;
+    Ok(Step::Change(id, values))
+}
+
+fn plan_upsert(contacts: &Contacts, known: &Properties, input: &Input) -> Result<Step, Problem> {
+    let found = contacts.find(&input.id, input.id_property.as_deref())?;
+    let mut values = contacts.check(&input.properties, known)?;
+    if let Some(id) = found {
+        contacts.conflict(&values, Some(id))?;
+        return Ok(Step::Change(id, values));
+    }
+    let Some(unique) = input
+        .id_property
+        .as_deref()
+        .filter(|&name| name != "hs_object_id")
+    else {
+        return Ok(Step::Missing);
+    };
+    let key = Map::from_iter([(unique.to_owned(), Value::from(input.id.as_str()))]);
+    for (name, value) in contacts.check(&key, known)? {
+        values.entry(name).or_insert(value);
+    }
+    contacts.conflict(&values, None)?;
+    Ok(Step::Insert(values))
+}
+
+fn write(
+    contacts: &mut Contacts,
+    known: &Properties,
+    kind: Batch,
+    work: &Work<'_>,
+    rng: &mut fastrand::Rng,
+) -> Result<Reply, Problem> {
+    let WriteBody { inputs } = parse(work.body)?;
+    at_most(MOST, inputs.len())?;
+    let success = match kind {
+        Batch::Create => StatusCode::CREATED,
+        _ => StatusCode::OK,
+    };
+    if kind != Batch::Create {
+        unique_ids(contacts, &inputs)?;
+    }
+    let by_id = |input: &Input| input.id_property.as_deref() == Some("hs_object_id");
+    if kind == Batch::Update && inputs.iter().any(by_id) {
+        // "Leave `idProperty` out for `hs_object_id`".
+        return Err(Problem::invalid("idProperty must not be hs_object_id"));
+    }
+    let traced = inputs
+        .iter()
+        .all(|input| input.object_write_trace_id.is_some())
+        && all_differ(inputs.iter().map(|input| &input.object_write_trace_id));
+    if !traced {
+        // All or nothing, and the first bad row is the one that is named.
+        let mut emails = HashSet::new();
+        for input in &inputs {
+            if let Step::Insert(values) | Step::Change(_, values) =
+                plan(contacts, known, kind, input)?
+            {
+                let email = values.get("email").filter(|email| !email.is_empty());
+                if email.is_some_and(|email| !emails.insert(email.clone())) {
+                    let message = "Contact already exists.";
+                    return Err(Problem::new(StatusCode::CONFLICT, "CONFLICT", message));
+                }
+            }
+        }
+    }
+    let (mut results, mut errors, mut absent) = (Vec::new(), Vec::new(), Vec::new());
+    for input in inputs {
+        let trace = input
+            .object_write_trace_id
+            .clone()
+            .into_iter()
+            .collect::<Vec<_>>();
+        let (id, new) = match plan(contacts, known, kind, &input) {
+            Ok(Step::Insert(values)) => (contacts.insert(values, work.now), true),
+            Ok(Step::Change(id, values)) => {
+                contacts.change(id, values, work.now);
+                (id, false)
+            }
+            Ok(Step::Missing) if trace.is_empty() => {
+                absent.push(input.id);
+                continue;
+            }
+            Ok(Step::Missing) => {
+                errors.push(missing(vec![input.id]).with("objectWriteTraceId", trace));
+                continue;
+            }
+            Err(problem) => {
+                errors.push(problem.item().with("objectWriteTraceId", trace));
+                continue;
+            }
+        };
+        if let Some(contact) = contacts.get(id) {
+            let mut shown = View::all().show(contact, known);
+            if kind == Batch::Upsert {
+                shown["new"] = new.into();
+            }
+            results.push(shown);
+        }
+    }
+    if !absent.is_empty() {
+        errors.push(missing(absent));
+    }
+    rng.shuffle(&mut results);
+    Ok(answer(work, success, results, &errors))
+}
+
+/// Refuses a batch that names a record twice, by whatever name.
+fn unique_ids(contacts: &Contacts, inputs: &[Input]) -> Result<(), Problem> {
+    let mut records = HashSet::new();
+    let mut keys = HashSet::new();
+    let mut twice = Vec::new();
+    for input in inputs {
+        let record = contacts
+            .find(&input.id, input.id_property.as_deref())
+            .ok()
+            .flatten();
+        let new_key = keys.insert((input.id_property.as_deref(), input.id.to_lowercase()));
+        let new_record = record.is_none_or(|id| records.insert(id));
+        if !(new_key && new_record) && !twice.contains(&input.id) {
+            twice.push(input.id.clone());
+        }
+    }
+    if twice.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "Duplicate IDs found in batch input: [{}]. IDs must be unique",
+        twice.join(", ")
+    );
+    Err(Problem::invalid(message).with("ids", twice))
+}
+
+fn all_differ<T: Hash + Eq>(items: impl Iterator<Item = T>) -> bool {
+    let mut seen = HashSet::new();
+    items.into_iter().all(|item| seen.insert(item))
+}
+
+/// 204, for what is not there too.
+fn archive(contacts: &mut Contacts, work: &Work<'_>) -> Result<Reply, Problem> {
+    #[derive(Deserialize)]
+    struct Body {
+        inputs: Vec<Key>,
+    }
+    let Body { inputs } = parse(work.body)?;
+    at_most(MOST, inputs.len())?;
+    for Key { id } in inputs {
+        if let Some(id) = contacts.find(&id, None)? {
+            contacts.archive(id, work.now);
+        }
+    }
+    Ok(Reply::empty(StatusCode::NO_CONTENT))
+}

@@ -1,0 +1,489 @@
+//! Setting a simulator up.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::day::Zone;
+use super::fault::{Fault, Faults, Script};
+use super::latency::Latency;
+use super::others::Others;
+use super::window::{Rule, Windows};
+use super::{ServiceHeader, Sim};
+use crate::ConfigError;
+use crate::clock::Clock;
+
+/// The account of every token that nobody has mapped to another one.
+pub const DEFAULT_ACCOUNT: u64 = 6_251_500;
+
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+/// The published limits of HubSpot's tiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SimTier {
+    /// A private app in a Free or Starter account: 100 per 10 s, 250,000 a day.
+    Starter,
+    /// A private app in a Professional account: 190 per 10 s, 625,000 a day.
+    Professional,
+    /// A private app in an Enterprise account: 190 per 10 s, 1,000,000 a day.
+    Enterprise,
+    /// A public OAuth app in any account: 110 per 10 s, no daily pool.
+    PublicOAuth,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) burst: Option<Rule>,
+    pub(super) search: Option<Rule>,
+    pub(super) associations: Option<Rule>,
+    pub(super) daily: Option<u64>,
+    pub(super) zone: Zone,
+    pub(super) windows: Windows,
+}
+
+/// Which tokens there are and to whom they belong.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tokens {
+    accepted: Option<HashSet<String>>,
+    accounts: HashMap<String, u64>,
+    apps: HashMap<String, u64>,
+}
+
+impl Tokens {
+    pub(super) fn accepts(&self, token: &str) -> bool {
+        self.accepted
+            .as_ref()
+            .is_none_or(|accepted| accepted.contains(token))
+    }
+
+    pub(super) fn account(&self, token: &str) -> u64 {
+        self.accounts.get(token).copied().unwrap_or(DEFAULT_ACCOUNT)
+    }
+
+    pub(super) fn app(&self, token: &str) -> Option<u64> {
+        self.apps.get(token).copied()
+    }
+}
+
+/// What does not change once the simulator runs.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) uplink: Latency,
+    pub(super) downlink: Latency,
+    pub(super) service_time: Latency,
+    pub(super) service_header: Option<ServiceHeader>,
+    pub(super) retry_after: Option<u64>,
+    pub(super) search_body: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    Published,
+    Absent,
+    Is(u64, Duration),
+}
+
+impl Limit {
+    fn or(
+        self,
+        field: &str,
+        published: u64,
+        windows: Windows,
+    ) -> Result<Option<Rule>, ConfigError> {
+        let (quota, window) = match self {
+            Limit::Published => (published, None),
+            Limit::Absent => return Ok(None),
+            Limit::Is(quota, window) => (quota, Some(window)),
+        };
+        let published_window = if field == "search" {
+            Duration::from_secs(1)
+        } else {
+            TEN_SECONDS
+        };
+        let window = window.unwrap_or(published_window);
+        if quota == 0 {
+            return Err(ConfigError::new(
+                format!("{field}: quota"),
+                "must not be zero",
+            ));
+        }
+        if window.is_zero() {
+            return Err(ConfigError::new(
+                format!("{field}: window"),
+                "must not be zero",
+            ));
+        }
+        if !windows.fits(window) {
+            let problem = "must be whole seconds when windows are one-second buckets";
+            return Err(ConfigError::new(format!("{field}: window"), problem));
+        }
+        Ok(Some(Rule { quota, window }))
+    }
+}
+
+/// Sets up a [`Sim`]; made by [`Sim::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct SimBuilder {
+    tier: SimTier,
+    packs: u8,
+    burst: Limit,
+    search: Limit,
+    associations: Limit,
+    daily: Option<Option<u64>>,
+    zone: Result<Zone, String>,
+    windows: Windows,
+    uplink: Latency,
+    downlink: Latency,
+    service_time: Latency,
+    service_header: Option<ServiceHeader>,
+    retry_after: Option<u64>,
+    faults: Vec<(f64, Fault)>,
+    scripts: Vec<Script>,
+    others: Vec<Others>,
+    tokens: Tokens,
+    properties: Vec<String>,
+    search_body: usize,
+    seed: u64,
+    record: bool,
+    clock: Option<Clock>,
+}
+
+impl Default for SimBuilder {
+    fn default() -> Self {
+        Self {
+            tier: SimTier::Professional,
+            packs: 0,
+            burst: Limit::Published,
+            search: Limit::Published,
+            associations: Limit::Published,
+            daily: None,
+            zone: Zone::fixed(0),
+            windows: Windows::TrueRolling,
+            uplink: Latency::NONE,
+            downlink: Latency::NONE,
+            service_time: Latency::NONE,
+            service_header: Some(ServiceHeader::Envoy),
+            retry_after: None,
+            faults: Vec::new(),
+            scripts: Vec::new(),
+            others: Vec::new(),
+            tokens: Tokens::default(),
+            properties: Vec::new(),
+            search_body: 3_000,
+            seed: 0,
+            record: false,
+            clock: None,
+        }
+    }
+}
+
+/// # Limits
+impl SimBuilder {
+    /// The published limits of a tier; `Professional` if not said. Limits that are set one by one go before it.
+    pub fn tier(mut self, tier: SimTier) -> Self {
+        self.tier = tier;
+        self
+    }
+
+    /// So many packs of "API Limit Increase", 0 to 2: 250 per 10 s, 200 association calls per 10 s, and one million a day for each
+    /// pack. Without effect on a public OAuth app.
+    pub fn limit_increase(mut self, packs: u8) -> Self {
+        self.packs = packs;
+        self
+    }
+
+    /// `quota` requests per rolling `window` for each token (application), searches and associations aside.
+    pub fn burst(mut self, quota: u64, window: Duration) -> Self {
+        self.burst = Limit::Is(quota, window);
+        self
+    }
+
+    /// No burst limit.
+    pub fn no_burst(mut self) -> Self {
+        self.burst = Limit::Absent;
+        self
+    }
+
+    /// `quota` searches per `window` for each account; 5 per second if not said.
+    pub fn search(mut self, quota: u64, window: Duration) -> Self {
+        self.search = Limit::Is(quota, window);
+        self
+    }
+
+    /// No limit of its own for searches. They do not fall under the burst limit instead.
+    pub fn no_search(mut self) -> Self {
+        self.search = Limit::Absent;
+        self
+    }
+
+    /// `quota` association calls (batch and schema) per `window` for each token.
+    pub fn associations(mut self, quota: u64, window: Duration) -> Self {
+        self.associations = Limit::Is(quota, window);
+        self
+    }
+
+    /// No limit for association calls.
+    pub fn no_associations(mut self) -> Self {
+        self.associations = Limit::Absent;
+        self
+    }
+
+    /// `quota` requests a day for each account.
+    pub fn daily(mut self, quota: u64) -> Self {
+        self.daily = Some(Some(quota));
+        self
+    }
+
+    /// No daily pool, hence no `Daily` headers.
+    pub fn no_daily(mut self) -> Self {
+        self.daily = Some(None);
+        self
+    }
+
+    /// The zone of the IANA database at whose midnight the daily pool is filled, for example `Europe/Berlin`; UTC if not said.
+    pub fn zone(mut self, name: &str) -> Self {
+        self.zone = Zone::named(name);
+        self
+    }
+
+    /// The same as a fixed distance from UTC in seconds, positive to the east, at most 14 hours.
+    pub fn zone_offset(mut self, seconds_east: i32) -> Self {
+        self.zone = Zone::fixed(seconds_east);
+        self
+    }
+
+    /// How windows move; [`Windows::TrueRolling`], the stricter one, if not said.
+    pub fn windows(mut self, windows: Windows) -> Self {
+        self.windows = windows;
+        self
+    }
+
+    /// Sends `Retry-After` with so many seconds on every 429. Off if not said, as HubSpot was seen to do.
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Other programs that spend the same quota. May be called several times; of several that concern the same window the first
+    /// is taken.
+    pub fn others(mut self, others: Others) -> Self {
+        self.others.push(others);
+        self
+    }
+}
+
+/// # Time
+impl SimBuilder {
+    /// How long a request takes to reach the server, where it is counted. Nothing if not said.
+    pub fn uplink(mut self, latency: Latency) -> Self {
+        self.uplink = latency;
+        self
+    }
+
+    /// How long an answer takes to reach the caller. Nothing if not said.
+    pub fn downlink(mut self, latency: Latency) -> Self {
+        self.downlink = latency;
+        self
+    }
+
+    /// The same latency each way, drawn anew for each.
+    pub fn latency(self, latency: Latency) -> Self {
+        self.uplink(latency).downlink(latency)
+    }
+
+    /// How long the server works on a request after it has counted it; a refused request costs no time. Nothing if not said.
+    pub fn service_time(mut self, latency: Latency) -> Self {
+        self.service_time = latency;
+        self
+    }
+
+    /// How answers tell the service time: [`ServiceHeader::Envoy`] if not said, `None` for not at all.
+    pub fn service_header(mut self, header: Option<ServiceHeader>) -> Self {
+        self.service_header = header;
+        self
+    }
+
+    /// The clock to read; the machine's clocks if not said. With [`Clock::starting_at`] a simulation plays on a certain day.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The seed of everything that is drawn; 0 if not said. With one thread and paused time, runs of one seed are equal.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
+/// # Trouble
+impl SimBuilder {
+    /// A request meets `fault` with this probability (0.0..=1.0). Probabilities of several faults add up, to 1.0 at most.
+    pub fn fault(mut self, probability: f64, fault: Fault) -> Self {
+        self.faults.push((probability, fault));
+        self
+    }
+
+    /// Faults for the next requests; more can be added later with [`Sim::script`].
+    pub fn script(mut self, script: Script) -> Self {
+        self.scripts.push(script);
+        self
+    }
+}
+
+/// # Tokens, contents, observation
+impl SimBuilder {
+    /// Accepts this bearer token and, from now on, only those named so. If none is named, every token is good.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.tokens
+            .accepted
+            .get_or_insert_default()
+            .insert(token.into());
+        self
+    }
+
+    /// The account that a token belongs to; [`DEFAULT_ACCOUNT`] if not said. Accounts have their own contacts, search window and
+    /// daily pool.
+    pub fn account(mut self, token: impl Into<String>, account: u64) -> Self {
+        self.tokens.accounts.insert(token.into(), account);
+        self
+    }
+
+    /// The application that a token belongs to; one of its own if not said. Tokens of one application in one account share the
+    /// burst, as a refreshed OAuth token does with its predecessor.
+    pub fn app(mut self, token: impl Into<String>, app: u64) -> Self {
+        self.tokens.apps.insert(token.into(), app);
+        self
+    }
+
+    /// Adds a property that contacts may have, beyond the usual ones. All others are refused with 400.
+    pub fn property(mut self, name: impl Into<String>) -> Self {
+        self.properties.push(name.into());
+        self
+    }
+
+    /// The largest body of a search in bytes; 3,000 if not said, the documented limit.
+    pub fn search_body(mut self, bytes: usize) -> Self {
+        self.search_body = bytes;
+        self
+    }
+
+    /// Keeps a [log](Sim::log) of every counted request. Off if not said.
+    pub fn record(mut self, record: bool) -> Self {
+        self.record = record;
+        self
+    }
+
+    /// Builds the simulator; its time begins now.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] that names the field: a zero quota or window, a window that is not whole seconds with one-second buckets, an
+    /// unknown zone, a probability outside 0.0..=1.0, a latency that makes no sense, a rate that is not positive.
+    pub fn build(self) -> Result<Sim, ConfigError> {
+        let limits = self.limits()?;
+        let latencies = [
+            ("uplink", &self.uplink),
+            ("downlink", &self.downlink),
+            ("service_time", &self.service_time),
+        ];
+        for (field, latency) in latencies {
+            if let Some(flaw) = latency.flaw() {
+                return Err(ConfigError::new(field, format!("makes no sense: {flaw}")));
+            }
+        }
+        let mut sum = 0.0;
+        for (probability, _) in &self.faults {
+            sum += probability;
+            if !(0.0..=1.0).contains(probability) {
+                return Err(ConfigError::new(
+                    "fault: probability",
+                    "must be within 0.0..=1.0",
+                ));
+            }
+        }
+        // Sums of decimal fractions may miss 1.0 by a rounding error.
+        if sum > 1.0 + 1e-9 {
+            return Err(ConfigError::new(
+                "fault: probability",
+                "add up to more than 1.0",
+            ));
+        }
+        for others in &self.others {
+            if !(others.rate.is_finite() && others.rate > 0.0) {
+                return Err(ConfigError::new(
+                    "others: rate",
+                    "must be positive and finite",
+                ));
+            }
+        }
+        let settings = Settings {
+            uplink: self.uplink,
+            downlink: self.downlink,
+            service_time: self.service_time,
+            service_header: self.service_header,
+            retry_after: self.retry_after,
+            search_body: self.search_body,
+        };
+        let mut faults = Faults {
+            scripts: Vec::new(),
+            chances: self.faults,
+        };
+        for script in self.scripts {
+            faults.add(script);
+        }
+        let parts = super::Parts {
+            settings,
+            limits,
+            tokens: self.tokens,
+            others: self.others,
+            faults,
+            properties: self.properties,
+            seed: self.seed,
+            record: self.record,
+            clock: self.clock.unwrap_or_else(Clock::system),
+        };
+        Ok(Sim::from_parts(parts))
+    }
+
+    fn limits(&self) -> Result<Limits, ConfigError> {
+        if self.packs > 2 {
+            return Err(ConfigError::new("limit_increase", "is 0, 1 or 2 packs"));
+        }
+        if !self.windows.phase_fits() {
+            return Err(ConfigError::new(
+                "windows: phase",
+                "must be less than one second",
+            ));
+        }
+        let zone = match &self.zone {
+            Ok(zone) => zone.clone(),
+            Err(problem) => return Err(ConfigError::new("zone", problem.clone())),
+        };
+        let (mut burst, daily, mut associations) = match self.tier {
+            SimTier::Starter => (100, Some(250_000), 100),
+            SimTier::Professional => (190, Some(625_000), 150),
+            SimTier::Enterprise => (190, Some(1_000_000), 150),
+            SimTier::PublicOAuth => (110, None, 100),
+        };
+        if self.packs > 0 && self.tier != SimTier::PublicOAuth {
+            (burst, associations) = (250, 200);
+        }
+        let published = daily.map(|quota: u64| quota + 1_000_000 * u64::from(self.packs));
+        let daily = self.daily.unwrap_or(published);
+        if daily == Some(0) {
+            return Err(ConfigError::new("daily", "must not be zero"));
+        }
+        Ok(Limits {
+            burst: self.burst.or("burst", burst, self.windows)?,
+            search: self.search.or("search", 5, self.windows)?,
+            associations: self
+                .associations
+                .or("associations", associations, self.windows)?,
+            daily,
+            zone,
+            windows: self.windows,
+        })
+    }
+}

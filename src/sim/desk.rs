@@ -1,0 +1,428 @@
+//! The server's front desk: what happens to a request when it arrives, and when its answer leaves.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::{Response, StatusCode, request};
+
+use super::answer::{self, Problem, Reply};
+use super::calls::{Contents, Work};
+use super::config::Settings;
+use super::fault::{Fault, Faults, Kind};
+use super::quota::{Caller, Enforcer, Figures, Refusal};
+use super::routes::{self, Call, Class, Query};
+use super::stats::{Counted, Stats};
+use super::{Parts, ServiceHeader, SimBody};
+use crate::clock::Clock;
+
+/// Time since the simulator was built, and how it maps to the clocks.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    clock: Clock,
+    start: Duration,
+    /// The wall clock at time zero. It is read once; a machine whose clock is set later does not disturb the windows.
+    origin: SystemTime,
+}
+
+impl Timeline {
+    pub(super) fn new(clock: Clock) -> Self {
+        let start = clock.elapsed();
+        let origin = clock.wall();
+        Self {
+            clock,
+            start,
+            origin,
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.clock.elapsed().saturating_sub(self.start)
+    }
+
+    pub(super) fn origin(&self) -> SystemTime {
+        self.origin
+    }
+
+    pub(super) async fn sleep_until(&self, time: Duration) {
+        // A sleep of no length would still cost a turn of the timer.
+        if time > self.now() {
+            tokio::time::sleep_until(self.clock.instant(self.start + time)).await;
+        }
+    }
+}
+
+/// All that changes.
+#[derive(Debug)]
+pub(super) struct Desk {
+    enforcer: Enforcer,
+    pub(super) faults: Faults,
+    contents: Contents,
+    pub(super) rng: fastrand::Rng,
+    pub(super) stats: Stats,
+    pub(super) log: Option<Vec<Counted>>,
+    origin: SystemTime,
+    in_flight: u64,
+    /// The `date` header and the second it is for.
+    date: (u64, HeaderValue),
+}
+
+/// A request as it arrives.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) head: request::Parts,
+    pub(super) body: Bytes,
+    /// The body was longer than the server reads.
+    pub(super) too_long: bool,
+}
+
+/// What was decided about a request when it arrived.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) at: Duration,
+    /// How long the server works on it.
+    pub(super) service: Duration,
+    correlation_id: String,
+    figures: Figures,
+    next: Next,
+}
+
+#[derive(Debug)]
+enum Next {
+    /// Answered at the door.
+    Reply(Reply),
+    Work {
+        caller: Caller,
+        class: Class,
+        call: Call,
+        fault: Option<Fault>,
+    },
+    Lost,
+}
+
+/// How a request ends.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Answer(Box<Response<SimBody>>),
+    Dropped,
+    Hangs,
+}
+
+impl Desk {
+    pub(super) fn new(parts: Parts, origin: SystemTime) -> Self {
+        let enforcer = Enforcer::new(parts.limits, parts.tokens, parts.others, origin, parts.seed);
+        Self {
+            enforcer,
+            faults: parts.faults,
+            contents: Contents::new(parts.properties, parts.settings.search_body),
+            rng: fastrand::Rng::with_seed(parts.seed),
+            stats: Stats::default(),
+            log: parts.record.then(Vec::new),
+            origin,
+            in_flight: 0,
+            date: (0, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT")),
+        }
+    }
+
+    pub(super) fn let_others(&mut self, now: Duration) {
+        let (stats, log) = (&mut self.stats, &mut self.log);
+        self.enforcer.let_others(now, |foreign| {
+            if !foreign.counted {
+                stats.others_refused += 1;
+                return;
+            }
+            stats.others_counted += 1;
+            if let Some(log) = log {
+                log.push(Counted {
+                    at: foreign.at,
+                    class: foreign.class,
+                    token: None,
+                    app: foreign.app,
+                    account: foreign.account,
+                });
+            }
+        });
+    }
+
+    pub(super) fn spend(&mut self, token: &str, class: Class, n: u64, now: Duration) -> u64 {
+        self.let_others(now);
+        let Some(caller) = self.enforcer.identify(token, now) else {
+            return 0;
+        };
+        let mut admitted = 0;
+        for _ in 0..n {
+            let counted = self.enforcer.count(&caller, class, now, true).is_none();
+            admitted += u64::from(counted);
+            if counted {
+                self.note(now, class, &caller, false);
+            }
+        }
+        self.stats.others_counted += admitted;
+        self.stats.others_refused += n - admitted;
+        admitted
+    }
+
+    fn note(&mut self, at: Duration, class: Class, caller: &Caller, own: bool) {
+        if let Some(log) = &mut self.log {
+            let (app, account) = self.enforcer.ids(caller);
+            log.push(Counted {
+                at,
+                class,
+                token: own.then(|| caller.token.clone()),
+                app,
+                account,
+            });
+        }
+    }
+
+    /// Admits, counts or refuses a request that arrives at `now`.
+    pub(super) fn arrive(
+        &mut self,
+        request: &Incoming,
+        settings: &Settings,
+        now: Duration,
+    ) -> Ticket {
+        self.let_others(now);
+        self.in_flight += 1;
+        self.stats.most_in_flight = self.stats.most_in_flight.max(self.in_flight);
+        let mut ticket = Ticket {
+            at: now,
+            service: Duration::ZERO,
+            correlation_id: answer::correlation_id(&mut self.rng),
+            figures: Figures::default(),
+            next: Next::Lost,
+        };
+        let head = &request.head;
+        let path = head.uri.path();
+        let (class, call) = routes::route(&head.method, path);
+        if call == Call::Stats {
+            ticket.next = Next::Reply(Reply::json(StatusCode::OK, &self.stats));
+            return ticket;
+        }
+        let pick = self.faults.pick(&head.method, path, &mut self.rng);
+        if let Some(pick) = &pick {
+            if matches!(pick.fault.kind, Kind::DropBefore) {
+                self.faults.spend(pick);
+                self.stats.faults += 1;
+                ticket.service = pick.fault.delay;
+                return ticket;
+            }
+        }
+        let Some(caller) = bearer(head).and_then(|token| self.enforcer.identify(token, now)) else {
+            self.stats.unauthorized += 1;
+            ticket.next = Next::Reply(Problem::unauthorized().reply(&ticket.correlation_id));
+            return ticket;
+        };
+        let windows = pick.as_ref().is_none_or(|pick| pick.fault.counts());
+        let refused = self.admit(&caller, class, now, windows);
+        ticket.figures = self.enforcer.figures(&caller, class, now);
+        if let Some(refusal) = refused {
+            ticket.next = Next::Reply(self.refuse(refusal, class, &caller, &ticket, settings));
+            return ticket;
+        }
+        if let Some(pick) = &pick {
+            self.faults.spend(pick);
+            self.stats.faults += 1;
+        }
+        if windows {
+            ticket.service = settings.service_time.draw(&mut self.rng);
+        }
+        let fault = pick.map(|pick| pick.fault);
+        ticket.service += fault.as_ref().map_or(Duration::ZERO, |fault| fault.delay);
+        ticket.next = Next::Work {
+            caller,
+            class,
+            call,
+            fault,
+        };
+        ticket
+    }
+
+    fn admit(
+        &mut self,
+        caller: &Caller,
+        class: Class,
+        now: Duration,
+        windows: bool,
+    ) -> Option<Refusal> {
+        if class == Class::Free {
+            self.stats.free += 1;
+            return None;
+        }
+        let refused = self.enforcer.count(caller, class, now, windows);
+        if let Some(stats) = self.stats.of(class) {
+            stats.arrived += 1;
+            match refused {
+                Some(Refusal::Window) => stats.refused_window += 1,
+                Some(Refusal::Daily) => stats.refused_daily += 1,
+                None => stats.counted += u64::from(windows),
+            }
+        }
+        if refused.is_none() && windows {
+            self.stats.last_admitted = Some(now);
+            self.note(now, class, caller, true);
+        }
+        refused
+    }
+
+    fn refuse(
+        &mut self,
+        refusal: Refusal,
+        class: Class,
+        caller: &Caller,
+        ticket: &Ticket,
+        settings: &Settings,
+    ) -> Reply {
+        let ids = self.enforcer.ids(caller);
+        let id = &ticket.correlation_id;
+        let mut reply = answer::refusal(refusal, class, ids, id, &mut self.rng);
+        reply.retry_after = settings.retry_after;
+        reply
+    }
+
+    /// Does the work of a request whose service time is over, and says how it ends.
+    pub(super) fn leave(
+        &mut self,
+        ticket: Ticket,
+        request: &Incoming,
+        settings: &Settings,
+        now: Duration,
+    ) -> Outcome {
+        self.in_flight -= 1;
+        let mut extra = Vec::new();
+        let reply = match ticket.next {
+            Next::Lost => {
+                self.stats.dropped += 1;
+                return Outcome::Dropped;
+            }
+            Next::Reply(reply) => reply,
+            Next::Work {
+                ref caller,
+                class,
+                ref call,
+                ref fault,
+            } => match fault.as_ref().map(|fault| &fault.kind) {
+                None => self.work(caller, call, &ticket, request, now),
+                Some(Kind::DropBefore | Kind::DropAfter { worked: false }) => {
+                    self.stats.dropped += 1;
+                    return Outcome::Dropped;
+                }
+                Some(Kind::DropAfter { worked: true }) => {
+                    self.work(caller, call, &ticket, request, now);
+                    self.stats.dropped += 1;
+                    return Outcome::Dropped;
+                }
+                Some(Kind::Hang) => {
+                    self.stats.hung += 1;
+                    return Outcome::Hangs;
+                }
+                Some(Kind::Answer(answer)) => {
+                    if answer.worked {
+                        self.work(caller, call, &ticket, request, now);
+                    }
+                    extra.clone_from(&answer.headers);
+                    let ids = self.enforcer.ids(caller);
+                    let id = &ticket.correlation_id;
+                    let mut reply = answer::trouble(answer.status, class, ids, id, &mut self.rng);
+                    if let Some(body) = &answer.body {
+                        reply.body = body.clone();
+                    }
+                    if answer.status == StatusCode::TOO_MANY_REQUESTS {
+                        reply.retry_after = settings.retry_after;
+                    }
+                    reply.retry_after = answer.retry_after.or(reply.retry_after);
+                    reply
+                }
+            },
+        };
+        *self
+            .stats
+            .statuses
+            .entry(reply.status.as_u16())
+            .or_default() += 1;
+        let date = self.date(now);
+        let service = settings
+            .service_header
+            .map(|header| service_header(header, now - ticket.at));
+        let mut response =
+            reply.into_response(&ticket.correlation_id, &ticket.figures, date, service);
+        for (name, value) in extra {
+            response.headers_mut().insert(name, value);
+        }
+        Outcome::Answer(Box::new(response))
+    }
+
+    fn work(
+        &mut self,
+        caller: &Caller,
+        call: &Call,
+        ticket: &Ticket,
+        request: &Incoming,
+        now: Duration,
+    ) -> Reply {
+        let wall = self.origin + now;
+        let done = match call {
+            _ if request.too_long => Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "VALIDATION_ERROR",
+                "The request body is too large",
+            )),
+            Call::AccountDetails => Ok(self.enforcer.details(caller, wall)),
+            Call::DailyUsage => Ok(self.enforcer.usage(caller, wall)),
+            _ => {
+                let work = Work {
+                    account: self.enforcer.ids(caller).1,
+                    call,
+                    query: Query::new(request.head.uri.query()),
+                    body: &request.body,
+                    started: self.origin + ticket.at,
+                    now: wall,
+                };
+                self.contents.perform(&work, &mut self.rng)
+            }
+        };
+        done.unwrap_or_else(|problem| problem.reply(&ticket.correlation_id))
+    }
+
+    fn date(&mut self, now: Duration) -> HeaderValue {
+        let wall = self.origin + now;
+        let second = wall
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        if self.date.0 != second {
+            if let Ok(value) = HeaderValue::from_str(&httpdate::fmt_http_date(wall)) {
+                self.date = (second, value);
+            }
+        }
+        self.date.1.clone()
+    }
+}
+
+fn bearer(head: &request::Parts) -> Option<&str> {
+    let value = head.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// All figures are cut, never rounded up: a client may rely on "at least so long ago".
+fn service_header(header: ServiceHeader, spent: Duration) -> (HeaderName, HeaderValue) {
+    let micros = spent.as_micros() as u64;
+    let text = match header {
+        ServiceHeader::Envoy => {
+            let name = HeaderName::from_static("x-envoy-upstream-service-time");
+            return (name, (micros / 1_000).into());
+        }
+        ServiceHeader::ServerTiming => {
+            format!("app;dur={}.{:03}", micros / 1_000, micros % 1_000)
+        }
+        ServiceHeader::Runtime => {
+            format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+        }
+    };
+    let name = match header {
+        ServiceHeader::Runtime => "x-runtime",
+        _ => "server-timing",
+    };
+    let value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0"));
+    (HeaderName::from_static(name), value)
+}

@@ -1,0 +1,97 @@
+//! Other programs that spend the same quota.
+
+use std::time::Duration;
+
+use super::quota::Caller;
+use super::routes::Class;
+
+/// Other programs that spend the same quota, at random moments and at a steady average rate.
+///
+/// Their requests stand under the same limits: what does not fit is refused to them. They spend the daily pool too.
+///
+/// ```
+/// use tower_quota::sim::{Others, Sim};
+///
+/// let sim = Sim::builder()
+///     .others(Others::burst(3.0))
+///     .others(Others::search(1.5).account(4711))
+///     .build()?;
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Others {
+    pub(super) search: bool,
+    /// Requests per second.
+    pub(super) rate: f64,
+    pub(super) token: Option<String>,
+    pub(super) account: Option<u64>,
+}
+
+impl Others {
+    /// `rate` requests a second in the burst window of every token.
+    pub fn burst(rate: f64) -> Self {
+        Self {
+            search: false,
+            rate,
+            token: None,
+            account: None,
+        }
+    }
+
+    /// `rate` searches a second in the search window of every account.
+    pub fn search(rate: f64) -> Self {
+        Self {
+            search: true,
+            ..Self::burst(rate)
+        }
+    }
+
+    /// Only with this token (for searches: in the account of the token).
+    #[must_use]
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// Only in this account.
+    #[must_use]
+    pub fn account(mut self, account: u64) -> Self {
+        self.account = Some(account);
+        self
+    }
+
+    pub(super) fn concern(&self, token: &str, account: u64) -> bool {
+        self.token.as_ref().is_none_or(|only| only == token)
+            && self.account.is_none_or(|only| only == account)
+    }
+}
+
+/// One source of foreign requests: a Poisson process.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) class: Class,
+    /// Whose quota it spends.
+    pub(super) caller: Caller,
+    mean_gap: f64,
+    rng: fastrand::Rng,
+}
+
+impl Stream {
+    pub(super) fn new(rate: f64, class: Class, caller: Caller, seed: u64) -> Self {
+        Self {
+            class,
+            caller,
+            mean_gap: 1.0 / rate,
+            rng: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// Time until the next request.
+    pub(super) fn gap(&mut self) -> Duration {
+        let seconds = self.mean_gap * -(1.0 - self.rng.f64()).ln();
+        // A nanosecond at least, so that time goes on at any rate.
+        Duration::try_from_secs_f64(seconds)
+            .unwrap_or(Duration::MAX)
+            .clamp(Duration::from_nanos(1), Duration::from_secs(1 << 40))
+    }
+}
