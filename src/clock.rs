@@ -67,12 +67,12 @@ impl Clock {
         Tick::from(instant.saturating_duration_since(self.origin))
     }
 
-    /// The instant of a tick; about a year from now when it cannot be represented.
-    pub(crate) fn instant(&self, tick: Tick) -> Instant {
-        let far = Duration::from_secs(366 * 24 * 60 * 60);
+    /// The instant at which [`elapsed`](Self::elapsed) will be `elapsed`; about a year from now when it cannot be represented.
+    pub(crate) fn instant(&self, elapsed: Duration) -> Instant {
+        const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
         self.origin
-            .checked_add(tick.since_origin())
-            .unwrap_or_else(|| Instant::now() + far)
+            .checked_add(elapsed)
+            .unwrap_or_else(|| Instant::now() + YEAR)
     }
 
     /// The instant `after` from now.

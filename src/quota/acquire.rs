@@ -119,7 +119,7 @@ impl Future for Acquire {
                     until.unwrap_or(Tick::NEVER).min(this.deadline)
                 }
             };
-            let instant = this.quota.clock().instant(until);
+            let instant = this.quota.clock().instant(until.since_origin());
             let alarm = this
                 .alarm
                 .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(instant)));
