@@ -16,6 +16,7 @@
 mod args;
 mod client;
 mod contacts;
+mod pace;
 mod report;
 mod run;
 mod server;
@@ -31,6 +32,7 @@ use tower_quota::{Quota, hubspot};
 use crate::args::Args;
 use crate::client::Client;
 use crate::contacts::Sheet;
+use crate::pace::Pace;
 use crate::report::{Screen, Summary};
 use crate::run::End;
 use crate::server::Simulated;
@@ -56,7 +58,7 @@ async fn sync(args: Args) -> Result<ExitCode, String> {
     let token = args.token()?;
     let zone = args.zone()?;
     let api = hubspot::api(args.tier, zone);
-    let pace = report::Pace::of(api.plan())?;
+    let pace = Pace::of(api.plan())?;
     let quota = Quota::new(api);
 
     let simulated = match args.base_url {

@@ -6,46 +6,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use tower_quota::hubspot;
-use tower_quota::plan::{Plan, Rule};
 
+use crate::pace::Pace;
 use crate::wire::Wire;
 
 /// Without a terminal there is no bar, but a line this often.
 const LINE_EVERY_SECONDS: u64 = 10;
-
-/// The rolling window that governs the sync.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    pub(crate) quota: u32,
-    pub(crate) window: Duration,
-}
-
-impl Pace {
-    pub(crate) fn of(plan: &Plan) -> Result<Self, String> {
-        match plan.limit(hubspot::BURST).map(|limit| limit.rule()) {
-            Some(&Rule::Rolling { quota, window }) => Ok(Self { quota, window }),
-            _ => Err("the plan has no burst limit".to_owned()),
-        }
-    }
-
-    /// As people say it.
-    pub(crate) fn text(&self) -> String {
-        format!(
-            "{} requests per {} s",
-            self.quota,
-            self.window.as_secs_f64()
-        )
-    }
-
-    /// The least time until the last of `requests` can be sent.
-    fn ideal(&self, requests: u64) -> Duration {
-        let quota = u64::from(self.quota);
-        let windows = requests.saturating_sub(quota).div_ceil(quota);
-        self.window
-            .saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX))
-    }
-}
 
 /// What became of the records.
 #[derive(Debug)]
@@ -261,32 +227,5 @@ impl Summary {
         ]);
         let line = |(name, value): &(&str, String)| format!("{name:<16}{value}");
         rows.iter().map(line).collect::<Vec<_>>().join("\n")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ideal_counts_whole_windows() {
-        let pace = Pace {
-            quota: 190,
-            window: Duration::from_secs(10),
-        };
-        for (requests, seconds) in [
-            (0, 0),
-            (190, 0),
-            (191, 10),
-            (380, 10),
-            (381, 20),
-            (1500, 70),
-        ] {
-            assert_eq!(
-                pace.ideal(requests),
-                Duration::from_secs(seconds),
-                "{requests}"
-            );
-        }
     }
 }

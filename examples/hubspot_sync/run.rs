@@ -90,9 +90,11 @@ impl Runner<'_> {
         while !self.tasks.is_empty() {
             tokio::select! {
                 Some(done) = self.tasks.join_next() => {
-                    // A task that was aborted leaves its record undecided.
-                    if let Ok((record, outcome)) = done {
-                        self.settle(record, outcome);
+                    match done {
+                        Ok((record, outcome)) => self.settle(record, outcome),
+                        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                        // It was aborted, and its record stays undecided.
+                        Err(_) => {}
                     }
                     self.fill();
                 }
