@@ -25,7 +25,7 @@ fn request(method: Method, path: &str, token: &str) -> Request<SimBody> {
         .method(method)
         .uri(path)
         .header("authorization", format!("Bearer {token}"))
-        .body(SimBody::from(body.as_bytes().to_vec()))
+        .body(SimBody::from(body))
         .unwrap()
 }
 
@@ -505,7 +505,7 @@ async fn a_dropped_future_does_not_call_the_request_back() {
     let sim = small().uplink(Latency::constant(30 * MS)).build().unwrap();
     let body = r#"{"properties":{"email":"a@b.org"}}"#;
     let mut create = request(Method::POST, LIST, "pat-1");
-    *create.body_mut() = SimBody::from(body.as_bytes().to_vec());
+    *create.body_mut() = SimBody::from(body);
     drop(sim.service().call(create));
     assert_eq!(sim.stats().counted(), 0);
     sleep(40 * MS).await;
@@ -582,11 +582,11 @@ async fn faults_by_script() {
 
 #[tokio::test(start_paused = true)]
 async fn connections_are_lost_before_and_after_counting() {
-    let sim = small().build().unwrap();
+    let sim = small().burst(100, 10 * SECOND).build().unwrap();
     let lost = |fault| {
         sim.script(Script::new(fault));
         let mut create = request(Method::POST, LIST, "pat-1");
-        *create.body_mut() = SimBody::from(br#"{"properties":{"firstname":"A"}}"#.to_vec());
+        *create.body_mut() = SimBody::from(r#"{"properties":{"firstname":"A"}}"#);
         sim.service().oneshot(create)
     };
     let contacts = || async {
