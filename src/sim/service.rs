@@ -101,7 +101,7 @@ where
         // A body that is in memory is sent at once. For one that is not, the future takes over, and wakes whoever polls it.
         let state = match upload.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(next) => next,
-            Poll::Pending => State::Uploading(upload),
+            Poll::Pending => State::Uploading(Box::new(upload)),
         };
         SimFuture { state }
     }
@@ -114,7 +114,7 @@ pub struct SimFuture<B> {
 }
 
 enum State<B> {
-    Uploading(Upload<B>),
+    Uploading(Box<Upload<B>>),
     Waiting(oneshot::Receiver<Result<Response<SimBody>, SimError>>),
     Failed(Option<SimError>),
 }
