@@ -91,6 +91,8 @@ pub(super) struct Ticket {
 enum Next {
     /// Answered at the door.
     Reply(Reply),
+    /// The simulator's own counters, which leave no trace in them.
+    Look(Reply),
     Work {
         caller: Caller,
         class: Class,
@@ -183,8 +185,6 @@ impl Desk {
         now: Duration,
     ) -> Ticket {
         self.let_others(now);
-        self.in_flight += 1;
-        self.stats.most_in_flight = self.stats.most_in_flight.max(self.in_flight);
         let mut ticket = Ticket {
             at: now,
             service: Duration::ZERO,
@@ -196,9 +196,11 @@ impl Desk {
         let path = head.uri.path();
         let (class, call) = routes::route(&head.method, path);
         if call == Call::Stats {
-            ticket.next = Next::Reply(Reply::json(StatusCode::OK, &self.stats));
+            ticket.next = Next::Look(Reply::json(StatusCode::OK, &self.stats));
             return ticket;
         }
+        self.in_flight += 1;
+        self.stats.most_in_flight = self.stats.most_in_flight.max(self.in_flight);
         let pick = self.faults.pick(&head.method, path, &mut self.rng);
         if let Some(pick) = &pick {
             if matches!(pick.fault.kind, Kind::DropBefore) {
@@ -288,14 +290,15 @@ impl Desk {
         settings: &Settings,
         now: Duration,
     ) -> Outcome {
-        self.in_flight -= 1;
+        let looked = matches!(ticket.next, Next::Look(_));
+        self.in_flight -= u64::from(!looked);
         let mut extra = Vec::new();
         let reply = match ticket.next {
             Next::Lost => {
                 self.stats.dropped += 1;
                 return Outcome::Dropped;
             }
-            Next::Reply(reply) => reply,
+            Next::Reply(reply) | Next::Look(reply) => reply,
             Next::Work {
                 ref caller,
                 class,
@@ -335,11 +338,10 @@ impl Desk {
                 }
             },
         };
-        *self
-            .stats
-            .statuses
-            .entry(reply.status.as_u16())
-            .or_default() += 1;
+        if !looked {
+            let status = reply.status.as_u16();
+            *self.stats.statuses.entry(status).or_default() += 1;
+        }
         let date = self.date(now);
         let service = settings
             .service_header
