@@ -1,13 +1,21 @@
 //! What takes how long, and what happens to a request whose caller has gone.
 
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
+use http_body::{Body, Frame};
 use tokio::time::sleep;
 use tower::Service;
-use tower_quota::sim::{Fault, Latency, Others, ServiceHeader, Sim, SimBody};
+use tower_quota::sim::{
+    Fault, Latency, Others, ServiceHeader, Sim, SimBody, SimError, SimFuture, SimService,
+};
 
-use crate::{LIST, MS, json, request, send, small};
+use crate::{LIST, MS, SECOND, json, request, send, small};
 
 #[tokio::test(start_paused = true)]
 async fn requests_are_counted_on_arrival_and_take_their_time() {
@@ -104,4 +112,55 @@ async fn equal_seeds_give_equal_runs() {
     };
     assert_eq!(run(3).await, run(3).await);
     assert_ne!(run(3).await, run(4).await);
+}
+
+/// A body whose only piece takes its time.
+struct Slow(Pin<Box<tokio::time::Sleep>>, Option<Bytes>);
+
+impl Body for Slow {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        ready!(self.0.as_mut().poll(cx));
+        Poll::Ready(self.1.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streaming_body_is_read_and_one_that_is_cut_off_never_arrives() {
+    let sim = small().uplink(Latency::constant(30 * MS)).build().unwrap();
+    let create = || {
+        let body = Bytes::from_static(br#"{"properties":{"firstname":"Ada"}}"#);
+        let slow = Slow(Box::pin(sleep(100 * MS)), Some(body));
+        request(Method::POST, LIST, "pat-1").map(|_| slow)
+    };
+    drop(sim.service().call(create()));
+    sleep(SECOND).await;
+    assert_eq!(sim.stats().counted(), 0);
+    let response = sim.service().call(create()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::CREATED);
+    assert_eq!(sim.log()[0].at, SECOND + 130 * MS);
+}
+
+#[test]
+fn outside_of_a_runtime_there_is_an_error_and_no_panic() {
+    let sim = small().build().unwrap();
+    let mut future = pin!(sim.service().call(request(Method::GET, LIST, "pat-1")));
+    let answer = future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(answer, Poll::Ready(Err(SimError::NoRuntime))));
+}
+
+#[test]
+fn handles_and_futures_can_be_sent_and_shared() {
+    fn sendable<T: Send + 'static>() {}
+    fn shareable<T: Send + Sync + Clone + 'static>() {}
+    shareable::<Sim>();
+    shareable::<SimService>();
+    sendable::<SimFuture<SimBody>>();
 }

@@ -1,6 +1,7 @@
 //! Faults, and others who spend the same quota.
 
-use http::{Method, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::sleep;
 use tower::ServiceExt;
 use tower_quota::sim::{Fault, Others, Script, Sim, SimBody, SimError};
@@ -162,4 +163,30 @@ async fn others_spend_the_same_quota() {
         StatusCode::TOO_MANY_REQUESTS
     );
     assert_eq!(sim.stats().others_refused, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_can_be_missing_or_hostile() {
+    let sim = small().build().unwrap();
+    sim.script(Script::new(Fault::own_answer().without_quota_headers()));
+    let bare = send(&sim, LIST).await;
+    assert_eq!(
+        (bare.status(), number(bare.headers(), "max")),
+        (StatusCode::OK, None)
+    );
+    let name = HeaderName::from_static("x-hubspot-ratelimit-remaining");
+    let fault = Fault::own_answer().header(name, HeaderValue::from_static("-1"));
+    sim.script(Script::new(fault));
+    let hostile = send(&sim, LIST).await;
+    assert_eq!(hostile.headers()["x-hubspot-ratelimit-remaining"], "-1");
+    assert_eq!(json(&hostile)["results"].as_array().unwrap().len(), 0);
+    let edge = Fault::status(StatusCode::TOO_MANY_REQUESTS)
+        .header(CONTENT_TYPE, HeaderValue::from_static("text/plain"))
+        .without_quota_headers()
+        .body("error code: 1015");
+    sim.script(Script::new(edge));
+    let edge = send(&sim, LIST).await;
+    assert_eq!(edge.headers()["content-type"], "text/plain");
+    assert_eq!(edge.body().bytes(), "error code: 1015");
+    assert_eq!(sim.stats().counted(), 2);
 }
