@@ -221,7 +221,7 @@ impl<B: Body, RB: Body> Original<B, RB> {
 
     fn answered<F>(&mut self, response: Response<RB>) -> Step<F, B, RB> {
         let head = ResponseHead::from(&response);
-        let noted = Quota::noted(&response).cloned();
+        let noted = self.quota().noted(&response);
         let wants_body = noted.is_none() && self.quota().wants_body(&head);
         let signals = noted
             .clone()

@@ -89,6 +89,8 @@ pub struct Ledger {
     /// Cells whose queue may have a new head, or a head with a new alarm to set.
     changed: Vec<CellId>,
     wake: Vec<Waker>,
+    /// Wakers that nobody needs any more; see [`Ledger::take_retired`].
+    retired: Vec<Waker>,
 }
 
 impl Ledger {
@@ -105,6 +107,7 @@ impl Ledger {
             dirty: Vec::new(),
             changed: Vec::new(),
             wake: Vec::new(),
+            retired: Vec::new(),
         }
     }
 
@@ -241,9 +244,11 @@ impl Ledger {
         }
         let state = self.waiters.get(&waiter);
         state.armed = until.unwrap_or(Tick::NEVER);
-        match (&mut state.waker, waker) {
-            (Some(old), Some(new)) => old.clone_from(new),
-            (old, new) => *old = new.cloned(),
+        match (&state.waker, waker) {
+            (Some(old), Some(new)) if old.will_wake(new) => {}
+            _ => self
+                .retired
+                .extend(std::mem::replace(&mut state.waker, waker.cloned())),
         }
         Progress::Waiting { waiter, until }
     }
@@ -277,6 +282,7 @@ impl Ledger {
         let now = self.advance(now);
         self.leave_queues(&waiter);
         let waiter = self.waiters.remove(waiter);
+        self.retired.extend(waiter.waker);
         match waiter.state {
             State::Granted => self.refund(
                 now,
@@ -588,6 +594,12 @@ impl Ledger {
     /// The wakers of all who must be polled after what has happened. Wake them when the ledger is no longer locked.
     pub fn take_wakers(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wake)
+    }
+
+    /// Wakers that have been replaced or given up. Drop them when the ledger is no longer locked: the last waker of a task may
+    /// take the task with it, and that the next waiter of this ledger.
+    pub fn take_retired(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.retired)
     }
 
     fn advance(&mut self, now: Now) -> Now {

@@ -172,8 +172,9 @@ impl Quota {
         let now = self.0.clock.now();
         let mut ledger = self.lock();
         let result = change(&mut ledger, now);
-        let wakers = ledger.take_wakers();
+        let (wakers, retired) = (ledger.take_wakers(), ledger.take_retired());
         drop(ledger);
+        drop(retired);
         wakers.into_iter().for_each(std::task::Waker::wake);
         result
     }

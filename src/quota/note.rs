@@ -1,11 +1,12 @@
 //! What a response does to the ledger.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::Response;
 
-use super::{Quota, Ticket};
+use super::{Quota, Shared, Ticket};
 use crate::core::{Subject, Tick};
 use crate::signal::{Outcome, Refusal, ResponseHead, Signals};
 
@@ -16,9 +17,9 @@ const JITTER: f64 = 0.1;
 /// Jitter is never longer than this.
 const LONGEST_JITTER: Duration = Duration::from_secs(1);
 
-/// Response extension: the signals have been noted in the ledger of some quota.
-#[derive(Clone, Copy, Debug)]
-struct Noted;
+/// Response extension: the signals have been noted in the ledger of this quota.
+#[derive(Clone)]
+struct Noted(Weak<Shared>);
 
 impl Quota {
     /// Whether the body of this response is worth reading for its signals.
@@ -35,12 +36,11 @@ impl Quota {
         self.0.api.signals.read(response, ticket.class, body)
     }
 
-    /// The signals that a layer further inside has read and noted already.
-    pub(crate) fn noted<B>(response: &Response<B>) -> Option<&Signals> {
-        response
-            .extensions()
-            .get::<Noted>()
-            .and_then(|Noted| response.extensions().get())
+    /// The signals that a layer of the same quota further inside has read and noted already.
+    pub(crate) fn noted<B>(&self, response: &Response<B>) -> Option<Signals> {
+        let Noted(by) = response.extensions().get()?;
+        let is_ours = std::ptr::eq(by.as_ptr(), Arc::as_ptr(&self.0));
+        response.extensions().get().filter(|_| is_ours).cloned()
     }
 
     /// Acts on the signals and attaches them to the response.
@@ -57,7 +57,7 @@ impl Quota {
             );
             self.distrust(ticket, subject);
         }
-        response.extensions_mut().insert(Noted);
+        response.extensions_mut().insert(Noted(Arc::downgrade(&self.0)));
         response.extensions_mut().insert(signals);
     }
 
