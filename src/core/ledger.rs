@@ -405,7 +405,11 @@ impl Ledger {
                 self.waiters
                     .waiting(|waiter| waiter.keys.account == keys.account),
             ),
-            Place::Limit(_) | Place::PauseOf(_) => {}
+            // Some of those who need it stand in the line of another limit.
+            Place::Limit(_) => {
+                concerned.extend(self.waiters.waiting(|waiter| waiter.cells.contains(id)));
+            }
+            Place::PauseOf(_) => {}
         }
         self.deny_hopeless(now, id, &concerned);
         self.changed.push(id);
