@@ -90,7 +90,7 @@ where
 
 impl<S, B, RB> Future for ResponseFuture<S, B, RB>
 where
-    S: Service<Request<HeldBody<B>>, Response = Response<RB>>,
+    S: Service<Request<HeldBody<B>>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
     B: Body,
     B::Error: Into<BoxError>,
@@ -119,6 +119,11 @@ where
                     Err(error) => Step::End(original.denied(error)),
                 },
                 StateProj::Ready => match ready!(inner.poll_ready(cx)) {
+                    Ok(()) if original.is_held() => {
+                        // A pause began in the meantime: nobody keeps the inner service reserved while he waits for it.
+                        *inner = inner.clone();
+                        original.gate()
+                    }
                     Ok(()) => match original.next_request() {
                         Some(request) => Step::Next(State::Sent {
                             future: inner.call(request),
@@ -186,6 +191,14 @@ impl<B: Body, RB: Body> Original<B, RB> {
         head.map_or(Tick::ZERO, |head| {
             self.quota().deadline(self.policy.max_wait, head)
         })
+    }
+
+    /// Whether a pause holds the request up now.
+    fn is_held(&self) -> bool {
+        self.quota().may_be_paused()
+            && self
+                .ticket()
+                .is_some_and(|ticket| self.quota().paused_until(&ticket).is_some())
     }
 
     fn gate<F>(&self) -> Step<F, B, RB> {

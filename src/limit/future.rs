@@ -59,7 +59,7 @@ where
 
 impl<S, B, RB> Future for ResponseFuture<S, Request<B>, RB>
 where
-    S: Service<Request<B>, Response = Response<RB>>,
+    S: Service<Request<B>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
     RB: Body,
 {
@@ -99,7 +99,7 @@ where
                         // A pause began in the meantime: back in line, and nobody keeps the inner service reserved.
                         Err(acquire) => State::Admit {
                             acquire,
-                            call: Some((inner, request)),
+                            call: Some((inner.clone(), request)),
                         },
                     }
                 }
