@@ -15,7 +15,7 @@ use crate::body::{HeldBody, Hold, Peek, PeekBody};
 use crate::core::Tick;
 use crate::quota::{Acquire, Quota, Ticket};
 use crate::request::RequestHead;
-use crate::signal::{ResponseHead, Signals};
+use crate::signal::{Outcome, ResponseHead, Signals};
 use crate::{BoxError, QuotaError};
 
 pin_project! {
@@ -251,12 +251,19 @@ impl<B: Body, RB: Body> Original<B, RB> {
                 held: false,
             });
         }
+        self.earn(&signals);
         let mut response = response.map(PeekBody::untouched);
         if let (None, Some(ticket)) = (noted, self.ticket()) {
             self.quota().note(&ticket, signals, &mut response);
         }
-        self.policy.budget.earn();
         Step::End(Ok(self.finish(response)))
+    }
+
+    /// Only an answer earns: what fails, and is given back because nothing else can be done, is no sign of health.
+    fn earn(&self, signals: &Signals) {
+        if signals.outcome == Outcome::Answered {
+            self.policy.budget.earn();
+        }
     }
 
     /// Until the body tells more, what the head of the response says holds.
@@ -291,11 +298,13 @@ impl<B: Body, RB: Body> Original<B, RB> {
                 &ticket,
             ),
             Verdict::AfterPause => self.allowed(Duration::ZERO, &ticket),
+            // A refusal is no outage.
             Verdict::After(wait) => self
                 .allowed(wait, &ticket)
-                .filter(|_| self.policy.budget.spend()),
+                .filter(|_| signals.outcome != Outcome::Failed || self.policy.budget.spend()),
         };
         let Some(wait) = wait else {
+            self.earn(&signals);
             return Step::End(Ok(self.finish(response)));
         };
         tracing::debug!(
@@ -314,6 +323,8 @@ impl<B: Body, RB: Body> Original<B, RB> {
     fn lost<F>(&mut self, error: BoxError) -> Step<F, B, RB> {
         if let Some(quota) = error.downcast_ref::<QuotaError>() {
             tracing::debug!(target: "tower_quota::denied", error = %quota);
+            // It was not sent.
+            self.attempt -= 1;
             return Step::End(match error.downcast::<QuotaError>() {
                 Ok(error) => self.denied(*error),
                 Err(error) => Err(error),
