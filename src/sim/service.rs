@@ -82,10 +82,10 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// Sends the request now: the uplink time runs from here, whenever the future is polled.
+    /// Sends the request now: the uplink time runs from here, whenever the future is polled. A body that is not in memory is read
+    /// by the future, and the uplink time then runs from its end.
     fn call(&mut self, request: Request<B>) -> SimFuture<B> {
         let (head, body) = request.into_parts();
-        let now = self.shared.timeline.now();
         let uplink = {
             let mut desk = self.shared.desk();
             self.shared.settings.uplink.draw(&mut desk.rng)
@@ -96,7 +96,7 @@ where
             body: Box::pin(body),
             collected: Vec::new(),
             length: 0,
-            arrival: now + uplink,
+            uplink,
         };
         // A body that is in memory is sent at once. For one that is not, the future takes over, and wakes whoever polls it.
         let state = match upload.poll(&mut Context::from_waker(Waker::noop())) {
@@ -159,7 +159,7 @@ struct Upload<B> {
     body: Pin<Box<B>>,
     collected: Vec<Bytes>,
     length: usize,
-    arrival: Duration,
+    uplink: Duration,
 }
 
 impl<B> Upload<B>
@@ -210,7 +210,9 @@ where
             too_long: self.length > BODY_LIMIT,
         };
         let (sender, receiver) = oneshot::channel();
-        runtime.spawn(exchange(self.shared.clone(), request, self.arrival, sender));
+        // It arrives when its last byte does.
+        let arrival = self.shared.timeline.now() + self.uplink;
+        runtime.spawn(exchange(self.shared.clone(), request, arrival, sender));
         State::Waiting(receiver)
     }
 }
