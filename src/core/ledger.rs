@@ -66,6 +66,8 @@ pub struct Permit {
     age: u64,
     keys: Keys,
     cells: Cells,
+    /// The class of a request that needs no slot and only respects pauses.
+    slotless: Option<RouteClass>,
     granted: Tick,
     sent: Option<Tick>,
 }
@@ -126,7 +128,7 @@ impl Ledger {
         let now = self.advance(now);
         self.table.sweep(now);
         let cells = self.table.open_all(class, &keys);
-        self.enter(now, keys, cells, deadline)
+        self.enter(now, Waiter::new(self.admissions, keys, cells, deadline))
     }
 
     /// Waits for pauses only: as [`admit`](Self::admit), but takes no slot. For layers that govern no window.
@@ -138,24 +140,36 @@ impl Ledger {
         deadline: Tick,
     ) -> Admission {
         let now = self.advance(now);
-        let gates = self.table.find_gates(class, &keys);
-        self.enter(now, keys, gates, deadline)
+        let mut waiter = Waiter::new(self.admissions, keys, Cells::default(), deadline);
+        waiter.slotless = Some(class);
+        self.enter(now, waiter)
     }
 
-    fn enter(&mut self, now: Now, keys: Keys, cells: Cells, deadline: Tick) -> Admission {
-        for cell in cells.iter() {
+    fn enter(&mut self, now: Now, waiter: Waiter) -> Admission {
+        let gates = self.table.gates(&waiter.keys);
+        let needed = self.needed(&waiter.keys, waiter.cells, waiter.slotless);
+        for cell in needed.iter().chain(gates) {
             if self.table.cell(cell).waiting() > 0 {
                 self.dirty.push(cell);
             }
         }
         self.pump(now, None);
-        let age = self.admissions;
-        match self.obstacle(now, &keys, &cells, age) {
+        match self.obstacle(now, &waiter.keys, &needed, waiter.age) {
             None => {
                 self.admissions += 1;
-                Admission::Granted(self.grant(now, age, keys, cells))
+                self.grant(now, &waiter.cells);
+                Admission::Granted(Permit::new(waiter, now.tick))
             }
-            Some(obstacle) => self.line_up(now, Waiter::new(age, keys, cells, deadline), obstacle),
+            Some(obstacle) => self.line_up(now, waiter, obstacle),
+        }
+    }
+
+    /// The cells that may hold up a request. Pauses of limits may have begun since it came, so for one that needs no slot they
+    /// are looked up every time.
+    fn needed(&self, keys: &Keys, cells: Cells, slotless: Option<RouteClass>) -> Cells {
+        match slotless {
+            Some(class) => self.table.find_gates(class, keys),
+            None => cells,
         }
     }
 
@@ -201,10 +215,7 @@ impl Ledger {
         match self.waiters.get(&waiter).state {
             State::Waiting => self.keep_waiting(now, waiter, waker),
             State::Granted => {
-                let Waiter {
-                    age, keys, cells, ..
-                } = self.waiters.remove(waiter);
-                Progress::Granted(Permit::new(age, keys, cells, now.tick))
+                Progress::Granted(Permit::new(self.waiters.remove(waiter), now.tick))
             }
             State::Denied(denial) => {
                 self.waiters.remove(waiter);
@@ -278,10 +289,7 @@ impl Ledger {
         self.leave_queues(&waiter);
         let waiter = self.waiters.remove(waiter);
         match waiter.state {
-            State::Granted => self.refund(
-                now,
-                Permit::new(waiter.age, waiter.keys, waiter.cells, now.tick),
-            ),
+            State::Granted => self.refund(now, Permit::new(waiter, now.tick)),
             State::Waiting => {
                 self.release(&waiter.cells);
                 self.pump(now, None);
@@ -302,13 +310,15 @@ impl Ledger {
             .table
             .closed_gate(now.tick, &permit.keys)
             .map(|(gate, _)| gate);
+        let needed = self.needed(&permit.keys, permit.cells, permit.slotless);
         let is_paused = |id: &CellId| self.table.cell(*id).paused_until(now.tick).is_some();
-        let Some(paused) = gate.or_else(|| permit.cells.iter().find(is_paused)) else {
+        let Some(paused) = gate.or_else(|| needed.iter().find(is_paused)) else {
             permit.sent = Some(now.tick);
             return Ok(());
         };
         let cells = std::mem::take(&mut permit.cells);
         let mut waiter = Waiter::new(permit.age, permit.keys, cells, deadline);
+        waiter.slotless = permit.slotless;
         waiter.queued.push(paused);
         waiter.visited.push(paused);
         let waiter = self.waiters.insert(waiter);
@@ -606,13 +616,12 @@ impl Ledger {
     }
 
     /// Takes a slot in every cell.
-    fn grant(&mut self, now: Now, age: u64, keys: Keys, cells: Cells) -> Permit {
+    fn grant(&mut self, now: Now, cells: &Cells) {
         for id in cells.iter() {
             let cell = self.table.cell_mut(id).0;
             cell.take(now.tick);
             cell.refs += 1;
         }
-        Permit::new(age, keys, cells, now.tick)
     }
 
     fn release(&mut self, cells: &Cells) {
@@ -664,13 +673,15 @@ impl Ledger {
             age,
             keys,
             cells,
+            slotless,
             deadline,
             visited,
             ..
         } = *self.waiters.get(waiter);
-        let Some(obstacle) = self.obstacle(now, &keys, &cells, age) else {
+        let needed = self.needed(&keys, cells, slotless);
+        let Some(obstacle) = self.obstacle(now, &keys, &needed, age) else {
             self.leave_queues(waiter);
-            let _ = self.grant(now, age, keys, cells);
+            self.grant(now, &cells);
             // The waiter counted as one reference to each cell; from here on its permit does.
             self.release(&cells);
             self.finish(waiter, State::Granted);
@@ -776,11 +787,12 @@ impl Ledger {
 }
 
 impl Permit {
-    fn new(age: u64, keys: Keys, cells: Cells, granted: Tick) -> Self {
+    fn new(waiter: Waiter, granted: Tick) -> Self {
         Self {
-            age,
-            keys,
-            cells,
+            age: waiter.age,
+            keys: waiter.keys,
+            cells: waiter.cells,
+            slotless: waiter.slotless,
             granted,
             sent: None,
         }

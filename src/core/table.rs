@@ -225,15 +225,17 @@ impl Table {
 
     /// The gate that holds the request up, and until when.
     pub(super) fn closed_gate(&self, now: Tick, keys: &Keys) -> Option<(CellId, Tick)> {
-        if self.gates == 0 {
-            return None;
-        }
-        let closed = |place| {
-            let id = self.find(place, keys)?;
-            Some((id, self.cell(id).paused_until(now)?))
-        };
-        let gates = [closed(Place::TokenGate), closed(Place::AccountGate)];
-        gates.into_iter().flatten().max_by_key(|(_, until)| *until)
+        let closed = |id| Some((id, self.cell(id).paused_until(now)?));
+        self.gates(keys)
+            .filter_map(closed)
+            .max_by_key(|(_, until)| *until)
+    }
+
+    /// The gates of the token and of the account, as far as there are any.
+    pub(super) fn gates(&self, keys: &Keys) -> impl Iterator<Item = CellId> + use<> {
+        let find = |place| (self.gates > 0).then(|| self.find(place, keys)).flatten();
+        let gates = [find(Place::TokenGate), find(Place::AccountGate)];
+        gates.into_iter().flatten()
     }
 
     pub(super) fn cell(&self, id: CellId) -> &Cell {
