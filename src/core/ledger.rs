@@ -214,9 +214,7 @@ impl Ledger {
         self.pump(now, Some(&waiter));
         match self.waiters.get(&waiter).state {
             State::Waiting => self.keep_waiting(now, waiter, waker),
-            State::Granted => {
-                Progress::Granted(Permit::new(self.waiters.remove(waiter), now.tick))
-            }
+            State::Granted => Progress::Granted(Permit::new(self.waiters.remove(waiter), now.tick)),
             State::Denied(denial) => {
                 self.waiters.remove(waiter);
                 Progress::Denied(denial)
