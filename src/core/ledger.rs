@@ -91,6 +91,19 @@ pub struct Ledger {
     /// Cells whose queue may have a new head, or a head with a new alarm to set.
     changed: Vec<CellId>,
     wake: Vec<Waker>,
+    /// Counts the pumps, so that a queue takes part in each only once.
+    pumps: u64,
+    /// Empty between two pumps; kept for its allocation.
+    turns: Vec<Turn>,
+}
+
+/// How far a pump has come in the queue of one cell.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    cell: CellId,
+    next_age: u64,
+    /// Those who keep their place, and a slot with it, although they cannot go yet.
+    passed: u32,
 }
 
 impl Ledger {
@@ -107,6 +120,8 @@ impl Ledger {
             dirty: Vec::new(),
             changed: Vec::new(),
             wake: Vec::new(),
+            pumps: 0,
+            turns: Vec::new(),
         }
     }
 
@@ -631,37 +646,83 @@ impl Ledger {
     /// Lets the queues of all dirty cells move, then makes sure that every head has set its alarm. `polling` looks by itself.
     fn pump(&mut self, now: Now, polling: Option<&WaiterId>) {
         while let Some(id) = self.dirty.pop() {
-            self.pump_cell(now, id);
+            self.pump_from(now, id);
         }
         if !self.changed.is_empty() {
             self.set_alarms(now, polling);
         }
     }
 
-    /// Goes through the queue from the oldest, as long as there is a slot for the next one.
-    fn pump_cell(&mut self, now: Now, id: CellId) {
-        let mut next_age = 0;
-        let mut passed = 0;
+    /// Goes through the queue of a cell from the oldest, as long as there is a slot for the next one. Where somebody older
+    /// stands in another queue for what the next one needs, that queue moves along, and the oldest of all goes first:
+    /// otherwise it would matter whose alarm happens to ring first.
+    fn pump_from(&mut self, now: Now, first: CellId) {
+        self.pumps += 1;
+        let mut turns = std::mem::take(&mut self.turns);
+        self.join_turns(&mut turns, first);
         loop {
-            let (cell, kind) = self.table.cell_mut(id);
-            if cell.waiting() == 0 {
-                return;
+            let mut oldest: Option<(u64, usize, WaiterId)> = None;
+            let mut at = 0;
+            while at < turns.len() {
+                let Some((age, waiter)) = self.next_in_turn(now, turns[at]) else {
+                    self.changed.push(turns.swap_remove(at).cell);
+                    continue;
+                };
+                if oldest.as_ref().is_none_or(|(oldest, ..)| age < *oldest) {
+                    oldest = Some((age, at, waiter));
+                }
+                at += 1;
             }
-            cell.expire(now, kind);
-            let free = cell.free(now.tick, kind);
-            let next = cell
-                .queue()
-                .and_then(|queue| queue.range(next_age..).next());
-            let Some((age, waiter)) = next.map(|(age, waiter)| (*age, waiter.again())) else {
+            let Some((age, at, waiter)) = oldest else {
                 break;
             };
-            if free <= passed {
-                break;
+            if self.join_older(&mut turns, &waiter) {
+                continue;
             }
-            next_age = age + 1;
-            passed += u32::from(self.try_grant(now, id, &waiter));
+            turns[at].next_age = age + 1;
+            let turn = turns[at].cell;
+            turns[at].passed += u32::from(self.try_grant(now, turn, &waiter));
         }
-        self.changed.push(id);
+        self.turns = turns;
+    }
+
+    /// Lets a queue take part in the present pump, once. Gives false when it does already or nobody waits in it.
+    fn join_turns(&mut self, turns: &mut Vec<Turn>, id: CellId) -> bool {
+        let joins = self.table.cell_mut(id).0.join_pump(self.pumps);
+        if joins {
+            turns.push(Turn {
+                cell: id,
+                next_age: 0,
+                passed: 0,
+            });
+        }
+        joins
+    }
+
+    /// Lets the queues take part in which somebody older waits for what `waiter` needs. Gives whether there was one.
+    fn join_older(&mut self, turns: &mut Vec<Turn>, waiter: &WaiterId) -> bool {
+        let Waiter {
+            age, keys, cells, ..
+        } = *self.waiters.get(waiter);
+        let gates = self.table.gates(&keys);
+        let mut joined = false;
+        for id in cells.iter().chain(gates) {
+            if self.table.cell(id).seniors(age, 1) > 0 {
+                joined |= self.join_turns(turns, id);
+            }
+        }
+        joined
+    }
+
+    /// Whose turn it is, if there is a slot for anybody.
+    fn next_in_turn(&mut self, now: Now, turn: Turn) -> Option<(u64, WaiterId)> {
+        let (cell, kind) = self.table.cell_mut(turn.cell);
+        cell.expire(now, kind);
+        if cell.free(now.tick, kind) <= turn.passed {
+            return None;
+        }
+        let (age, waiter) = cell.queue()?.range(turn.next_age..).next()?;
+        Some((*age, waiter.again()))
     }
 
     /// It is the turn of `waiter` in the queue of `turn`. Grants it, or sends it to the queue of what holds it up. Gives true
