@@ -52,6 +52,8 @@ struct Rare {
     paused_until: Tick,
     /// By age: the sequence number of the admission.
     queue: BTreeMap<u64, WaiterId>,
+    /// The pump in which the queue took part last.
+    pump: u64,
     distrust: Distrust,
 }
 
@@ -207,6 +209,14 @@ impl Cell {
     pub(super) fn dequeue(&mut self, age: u64) {
         if let Some(rare) = &mut self.rare {
             rare.queue.remove(&age);
+        }
+    }
+
+    /// Whether anybody waits here and the queue does not take part in this pump yet; from now on it does.
+    pub(super) fn join_pump(&mut self, pump: u64) -> bool {
+        match &mut self.rare {
+            Some(rare) if !rare.queue.is_empty() => std::mem::replace(&mut rare.pump, pump) != pump,
+            _ => false,
         }
     }
 

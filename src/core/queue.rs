@@ -8,6 +8,7 @@ use super::cell::{CellId, Cells};
 use super::keys::Keys;
 use super::table::Subject;
 use super::tick::Tick;
+use crate::plan::RouteClass;
 
 /// Names a waiter of a [`Ledger`](super::Ledger) until it is granted, denied or cancelled.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub(super) struct Waiter {
     pub(super) keys: Keys,
     /// The cells of all limits that the request needs.
     pub(super) cells: Cells,
+    /// The class of a request that needs no slot and only respects pauses.
+    pub(super) slotless: Option<RouteClass>,
     /// The cells in whose queue it stands.
     pub(super) queued: Cells,
     /// The cells in whose queue it has stood since it last waited for a pause.
@@ -77,6 +80,7 @@ impl Waiter {
             age,
             keys,
             cells,
+            slotless: None,
             queued: Cells::default(),
             visited: Cells::default(),
             deadline,
