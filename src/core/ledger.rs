@@ -442,15 +442,15 @@ impl Ledger {
     /// Those who need no slot of a limit wait for its pauses at a gate of their own.
     fn pause_gate(&mut self, now: Now, keys: Keys, place: Place, until: Tick) {
         let id = self.table.open(place, &keys);
-        let cell = self.table.cell_mut(id).0;
-        cell.pause(until);
-        let waiting: Vec<_> = cell
-            .queue()
-            .into_iter()
-            .flatten()
-            .map(|(_, waiter)| waiter.again())
-            .collect();
-        self.deny_hopeless(now, id, &waiting);
+        self.table.cell_mut(id).0.pause(until);
+        // Some of them stand at another gate.
+        let concerned = self.waiters.waiting(|waiter| {
+            let gates = waiter
+                .slotless
+                .map(|class| self.table.find_gates(class, &waiter.keys));
+            gates.is_some_and(|gates| gates.contains(id))
+        });
+        self.deny_hopeless(now, id, &concerned);
         self.changed.push(id);
     }
 
