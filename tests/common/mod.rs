@@ -199,7 +199,7 @@ impl Body for PieceBody {
 
     fn size_hint(&self) -> SizeHint {
         if self.hint.exact().is_none() {
-            return self.hint.clone();
+            return self.hint;
         }
         let left = self.pieces.iter().map(|piece| match piece {
             Piece::Data(data) => data.len() as u64,
