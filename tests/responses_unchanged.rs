@@ -85,8 +85,10 @@ fn trailers() -> HeaderMap {
     trailers
 }
 
+type Named = (&'static str, fn() -> PieceBody);
+
 /// Bodies of every kind, made anew each time.
-fn bodies() -> Vec<(&'static str, fn() -> PieceBody)> {
+fn bodies() -> Vec<Named> {
     const HTML: &str =
         "<html>\n<head><title>524 Origin Time-out</title></head>\n<body bgcolor=\"white\">";
     vec![
