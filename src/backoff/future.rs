@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::policy::{Attempts, Policy, Verdict};
 use crate::body::{HeldBody, Hold, Peek, PeekBody};
 use crate::core::Tick;
-use crate::quota::{Acquire, Quota, Ticket};
+use crate::quota::{Acquire, Provisional, Quota, Ticket};
 use crate::request::RequestHead;
 use crate::signal::{Outcome, ResponseHead, Signals};
 use crate::{BoxError, QuotaError};
@@ -49,7 +49,7 @@ pin_project! {
         /// On its way.
         Sent { #[pin] future: F },
         /// The body of the response is read: for what it says, or to free the connection.
-        Read { parts: Option<response::Parts>, peek: Peek<RB>, noted: Option<Signals>, held: bool },
+        Read { parts: Option<response::Parts>, peek: Peek<RB>, noted: Option<Signals>, held: Option<Provisional> },
         Done,
     }
 }
@@ -143,17 +143,21 @@ where
                     held,
                 } => {
                     let Poll::Ready((body, text)) = Pin::new(peek).poll(cx) else {
-                        if let (Some(parts), None, false) =
-                            (parts, noted, std::mem::replace(held, true))
-                        {
-                            original.hold(&ResponseHead::from(&*parts));
+                        if let (Some(parts), None, None) = (parts, noted, &held) {
+                            *held = original.hold(&ResponseHead::from(&*parts));
                         }
                         return Poll::Pending;
                     };
                     let Some(parts) = parts.take() else {
                         return Poll::Pending;
                     };
-                    original.read(Response::from_parts(parts, body), noted.take(), &text)
+                    let held = held.take();
+                    let step =
+                        original.read(Response::from_parts(parts, body), noted.take(), &text);
+                    if let Some(held) = held {
+                        held.end();
+                    }
+                    step
                 }
                 // Polled again after it was ready.
                 StateProj::Done => return Poll::Pending,
@@ -248,7 +252,7 @@ impl<B: Body, RB: Body> Original<B, RB> {
                 parts: Some(parts),
                 peek: Peek::new(body),
                 noted,
-                held: false,
+                held: None,
             });
         }
         self.earn(&signals);
@@ -267,11 +271,9 @@ impl<B: Body, RB: Body> Original<B, RB> {
     }
 
     /// Until the body tells more, what the head of the response says holds.
-    fn hold(&self, head: &ResponseHead<'_>) {
-        if let Some(ticket) = self.ticket() {
-            self.quota()
-                .hold(&ticket, &self.quota().read(&ticket, head, &[]));
-        }
+    fn hold(&self, head: &ResponseHead<'_>) -> Option<Provisional> {
+        let ticket = self.ticket()?;
+        Some(self.quota().hold_while_reading(&ticket, head))
     }
 
     fn read<F>(
