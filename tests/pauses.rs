@@ -749,6 +749,57 @@ async fn a_body_that_hangs_or_trickles_delays_neither_the_pause_nor_the_caller()
     }
 }
 
+/// The body comes a little after the head, as on most real connections: what it names is paused, and only that. Until it has
+/// been read, at most a second, the head alone counts.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_comes_late_does_not_widen_the_pause() {
+    for alone in [false, true] {
+        let server = Server::new(|nth, _| match nth {
+            0 => Box::pin(async {
+                let body = PieceBody::new([Piece::Wait(ms(50)), Piece::Data(BURST_BODY.into())]);
+                Ok(response(429, &[], body))
+            }),
+            _ => at_once(200, &[], ""),
+        });
+        let quota = hubspot_quota();
+        let retry = RetryAfterLayer::new(&quota).max_wait(FOREVER);
+        let both = ServiceBuilder::new()
+            .layer(retry.clone())
+            .layer(patient(&quota))
+            .service(server.clone());
+        let single = ServiceBuilder::new().layer(retry).service(server.clone());
+        let send = |request| {
+            let (both, single) = (both.clone(), single.clone());
+            tokio::spawn(async move {
+                match alone {
+                    true => drop(single.oneshot(request).await.unwrap()),
+                    false => drop(both.oneshot(request).await.unwrap()),
+                }
+            })
+        };
+        let tasks = [send(get("t"))];
+        sleep(ms(10)).await;
+        let others = [send(get("t")), send(search("t"))];
+        sleep(ms(10)).await;
+        assert_eq!(
+            server.count(),
+            1,
+            "nobody goes before the body has been read"
+        );
+        for task in tasks.into_iter().chain(others) {
+            task.await.unwrap();
+        }
+        let log = server.log();
+        let (searched, got): (Vec<_>, Vec<_>) = log[1..].iter().partition(|seen| seen.is_search());
+        assert!(searched[0].at <= ms(1_020), "{:?}", searched[0].at);
+        assert!(
+            got.iter()
+                .all(|seen| seen.at >= 10 * SECOND && seen.at <= ms(11_060)),
+            "{got:?}"
+        );
+    }
+}
+
 /// Without TokenLimit: all tasks of the token wait for the pause, those of others do not.
 #[tokio::test(start_paused = true)]
 async fn alone_it_pauses_all_tasks_of_the_token_and_no_others() {
