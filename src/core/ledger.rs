@@ -385,7 +385,7 @@ impl Ledger {
         let sent = permit.sent.unwrap_or(permit.granted);
         for id in permit.cells.iter() {
             let (cell, kind) = self.table.cell_mut(id);
-            cell.cool(sent, latest, credit, kind);
+            cell.cool(now, sent, latest, credit, kind);
             if cell.waiting() > 0 {
                 self.changed.push(id);
             }
@@ -517,6 +517,8 @@ impl Ledger {
         let now = self.advance(now);
         self.table.set_rule(limit, rule)?;
         for id in self.table.cells_of_limit(limit) {
+            let (cell, kind) = self.table.cell_mut(id);
+            cell.change_rule(now, kind);
             self.dirty.push(id);
             self.changed.push(id);
         }
