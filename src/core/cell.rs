@@ -326,6 +326,10 @@ impl Cells {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
     pub(super) fn contains(&self, cell: CellId) -> bool {
         self.iter().any(|id| id == cell)
     }

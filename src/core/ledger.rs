@@ -402,46 +402,34 @@ impl Ledger {
             return;
         };
         let id = self.table.open(place, &keys);
+        self.table.cell_mut(id).0.pause(until);
+        self.changed.push(id);
         if let Place::Limit(limit) = place {
-            self.pause_gate(now, keys, Place::PauseOf(limit), until);
+            // Those who need no slot of a limit wait for its pauses at a gate of their own.
+            let gate = self.table.open(Place::PauseOf(limit), &keys);
+            self.table.cell_mut(gate).0.pause(until);
+            self.changed.push(gate);
         }
-        let cell = self.table.cell_mut(id).0;
-        cell.pause(until);
-        let mut concerned: Vec<_> = cell
-            .queue()
-            .into_iter()
-            .flatten()
-            .map(|(_, waiter)| waiter.again())
-            .collect();
-        match place {
-            Place::TokenGate => concerned.extend(
-                self.waiters
-                    .waiting(|waiter| waiter.keys.token == keys.token),
-            ),
-            Place::AccountGate => concerned.extend(
-                self.waiters
-                    .waiting(|waiter| waiter.keys.account == keys.account),
-            ),
-            Place::Limit(_) | Place::PauseOf(_) => {}
-        }
+        let table = &self.table;
+        let concerned = self
+            .waiters
+            .waiting(|waiter| match (place, waiter.slotless) {
+                (Place::TokenGate, _) => waiter.keys.token == keys.token,
+                (Place::AccountGate, _) => waiter.keys.account == keys.account,
+                (_, None) => waiter.cells.contains(id),
+                (_, Some(class)) => {
+                    table.governs(class, place) && table.shares(place, &waiter.keys, &keys)
+                }
+            });
         self.deny_hopeless(now, id, &concerned);
-        self.changed.push(id);
+        for waiter in &concerned {
+            let state = self.waiters.get(waiter);
+            // Whoever keeps a place in several queues must not keep it through the pause: it is sent to wait for its end.
+            if state.is_waiting() && state.queued.len() > 1 {
+                self.dirty.extend(state.queued.iter());
+            }
+        }
         self.pump(now, None);
-    }
-
-    /// Those who need no slot of a limit wait for its pauses at a gate of their own.
-    fn pause_gate(&mut self, now: Now, keys: Keys, place: Place, until: Tick) {
-        let id = self.table.open(place, &keys);
-        let cell = self.table.cell_mut(id).0;
-        cell.pause(until);
-        let waiting: Vec<_> = cell
-            .queue()
-            .into_iter()
-            .flatten()
-            .map(|(_, waiter)| waiter.again())
-            .collect();
-        self.deny_hopeless(now, id, &waiting);
-        self.changed.push(id);
     }
 
     /// Ends a pause before its time.
