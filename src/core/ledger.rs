@@ -222,6 +222,7 @@ impl Ledger {
     /// Asks how a waiter is doing, and leaves a waker to be told when that changes.
     ///
     /// The head of a queue must come back at `until`, because it acts for all behind it; it is woken when it becomes the head.
+    /// Everybody must come back at his own deadline, which `until` does not include.
     pub fn poll(&mut self, now: Now, waiter: WaiterId, waker: Option<&Waker>) -> Progress {
         let now = self.advance(now);
         let queued = self.waiters.get(&waiter).queued;
