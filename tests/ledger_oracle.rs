@@ -22,7 +22,7 @@ use tower_quota::core::{
     Admission, Denial, DenialReason, Fingerprint, Keys, Ledger, Now, Permit, Progress, Subject,
     Tick, WaiterId,
 };
-use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Scope, Zone};
+use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Scope};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;

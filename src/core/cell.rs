@@ -164,7 +164,14 @@ impl Cell {
 
     /// The request of a held slot was counted by the server between `earliest` and `latest`; `credit` of that time is
     /// explained by what the response said.
-    pub(super) fn cool(&mut self, earliest: Tick, latest: Tick, credit: Duration, kind: &Kind) {
+    pub(super) fn cool(
+        &mut self,
+        now: Now,
+        earliest: Tick,
+        latest: Tick,
+        credit: Duration,
+        kind: &Kind,
+    ) {
         let distrust = self.rare.as_ref().map(|rare| rare.distrust);
         match (&mut self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => {
@@ -172,8 +179,19 @@ impl Cell {
                     distrust.map_or(credit, |distrust| distrust.reduce(credit, latest, window));
                 slots.cool(latest.before(credit).max(earliest), window);
             }
-            (Slots::Pool(pool), _) => pool.settle(),
+            (Slots::Pool(pool), Kind::Pool { zone, .. }) => {
+                // The day must not begin after the request is over: it may have been counted in it.
+                pool.expire(now, zone);
+                pool.settle(now.wall + latest.since(now.tick));
+            }
             _ => {}
+        }
+    }
+
+    /// The rule of the limit has changed.
+    pub(super) fn change_rule(&mut self, now: Now, kind: &Kind) {
+        if let (Slots::Pool(pool), Kind::Pool { zone, .. }) = (&mut self.slots, kind) {
+            pool.change_zone(now, zone);
         }
     }
 
@@ -310,6 +328,10 @@ impl Cells {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.len)
     }
 
     pub(super) fn contains(&self, cell: CellId) -> bool {

@@ -225,6 +225,7 @@ impl Ledger {
     /// Asks how a waiter is doing, and leaves a waker to be told when that changes.
     ///
     /// The head of a queue must come back at `until`, because it acts for all behind it; it is woken when it becomes the head.
+    /// Everybody must come back at his own deadline, which `until` does not include.
     pub fn poll(&mut self, now: Now, waiter: WaiterId, waker: Option<&Waker>) -> Progress {
         let now = self.advance(now);
         let queued = self.waiters.get(&waiter).queued;
@@ -391,7 +392,7 @@ impl Ledger {
         let sent = permit.sent.unwrap_or(permit.granted);
         for id in permit.cells.iter() {
             let (cell, kind) = self.table.cell_mut(id);
-            cell.cool(sent, latest, credit, kind);
+            cell.cool(now, sent, latest, credit, kind);
             if cell.waiting() > 0 {
                 self.changed.push(id);
             }
@@ -408,50 +409,34 @@ impl Ledger {
             return;
         };
         let id = self.table.open(place, &keys);
-        if let Place::Limit(limit) = place {
-            self.pause_gate(now, keys, Place::PauseOf(limit), until);
-        }
-        let cell = self.table.cell_mut(id).0;
-        cell.pause(until);
-        let mut concerned: Vec<_> = cell
-            .queue()
-            .into_iter()
-            .flatten()
-            .map(|(_, waiter)| waiter.again())
-            .collect();
-        match place {
-            Place::TokenGate => concerned.extend(
-                self.waiters
-                    .waiting(|waiter| waiter.keys.token == keys.token),
-            ),
-            Place::AccountGate => concerned.extend(
-                self.waiters
-                    .waiting(|waiter| waiter.keys.account == keys.account),
-            ),
-            // Some of those who need it stand in the line of another limit.
-            Place::Limit(_) => {
-                concerned.extend(self.waiters.waiting(|waiter| waiter.cells.contains(id)));
-            }
-            Place::PauseOf(_) => {}
-        }
-        self.deny_hopeless(now, id, &concerned);
-        self.changed.push(id);
-        self.pump(now, None);
-    }
-
-    /// Those who need no slot of a limit wait for its pauses at a gate of their own.
-    fn pause_gate(&mut self, now: Now, keys: Keys, place: Place, until: Tick) {
-        let id = self.table.open(place, &keys);
         self.table.cell_mut(id).0.pause(until);
-        // Some of them stand at another gate.
-        let concerned = self.waiters.waiting(|waiter| {
-            let gates = waiter
-                .slotless
-                .map(|class| self.table.find_gates(class, &waiter.keys));
-            gates.is_some_and(|gates| gates.contains(id))
-        });
-        self.deny_hopeless(now, id, &concerned);
         self.changed.push(id);
+        if let Place::Limit(limit) = place {
+            // Those who need no slot of a limit wait for its pauses at a gate of their own.
+            let gate = self.table.open(Place::PauseOf(limit), &keys);
+            self.table.cell_mut(gate).0.pause(until);
+            self.changed.push(gate);
+        }
+        let table = &self.table;
+        let concerned = self
+            .waiters
+            .waiting(|waiter| match (place, waiter.slotless) {
+                (Place::TokenGate, _) => waiter.keys.token == keys.token,
+                (Place::AccountGate, _) => waiter.keys.account == keys.account,
+                (_, None) => waiter.cells.contains(id),
+                (_, Some(class)) => {
+                    table.governs(class, place) && table.shares(place, &waiter.keys, &keys)
+                }
+            });
+        self.deny_hopeless(now, id, &concerned);
+        for waiter in &concerned {
+            let state = self.waiters.get(waiter);
+            // Whoever keeps a place in several queues must not keep it through the pause: it is sent to wait for its end.
+            if state.is_waiting() && state.queued.len() > 1 {
+                self.dirty.extend(state.queued.iter());
+            }
+        }
+        self.pump(now, None);
     }
 
     /// Ends a pause before its time.
@@ -527,6 +512,8 @@ impl Ledger {
         let now = self.advance(now);
         self.table.set_rule(limit, rule)?;
         for id in self.table.cells_of_limit(limit) {
+            let (cell, kind) = self.table.cell_mut(id);
+            cell.change_rule(now, kind);
             self.dirty.push(id);
             self.changed.push(id);
         }

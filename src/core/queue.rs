@@ -31,7 +31,8 @@ pub struct Denial {
     pub subject: Subject,
     /// Whether that is paused, as opposed to used up.
     pub paused: bool,
-    /// The earliest time at which the request could go.
+    /// The earliest time at which the request could go, if those before it stay in line and each takes the slot that it
+    /// waits for.
     pub until: Tick,
 }
 

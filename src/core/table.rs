@@ -199,6 +199,21 @@ impl Table {
         }
     }
 
+    /// Whether both have the same cell there.
+    pub(super) fn shares(&self, place: Place, one: &Keys, other: &Keys) -> bool {
+        self.key(place, one) == self.key(place, other)
+    }
+
+    /// Whether the limit at `place` governs `class`.
+    pub(super) fn governs(&self, class: RouteClass, place: Place) -> bool {
+        match place {
+            Place::Limit(limit) | Place::PauseOf(limit) => {
+                self.governing[self.class_index(class)].1.contains(&limit)
+            }
+            Place::TokenGate | Place::AccountGate => false,
+        }
+    }
+
     /// Finds or makes a cell.
     pub(super) fn open(&mut self, place: Place, keys: &Keys) -> CellId {
         let key = self.key(place, keys);
