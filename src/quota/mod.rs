@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) use self::acquire::{Acquire, Permit};
+pub(crate) use self::note::Provisional;
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, Keys, Ledger, Now, Subject, Tick, Usage};
