@@ -30,7 +30,9 @@ use serde_json::json;
 use tower::{Service, ServiceExt};
 use tower_quota::sim::{Latency, ServiceHeader, Sim, Windows};
 
-use limiters::{ALL, Allowance, Client, Limiter, OURS, OURS_WITH_FLOOR, OURS_WITHOUT_HEADER};
+use limiters::{
+    ALL, Allowance, Client, Limiter, OURS, OURS_WITH_FLOOR, OURS_WITHOUT_HEADER, Server,
+};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SEEDS: u64 = 10;
@@ -139,7 +141,8 @@ fn run(limiter: &Limiter, scenario: &Scenario, seed: u64) -> Seen {
         .expect("a runtime can be built");
     runtime.block_on(async {
         let sim = scenario.simulator(limiter.header, seed);
-        let client = (limiter.client)(sim.service(), scenario.allowance);
+        let server = Server::Sim(sim.service());
+        let client = (limiter.client)(server, scenario.allowance);
         let left = std::sync::Arc::new(AtomicU64::new(scenario.total));
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..scenario.tasks {

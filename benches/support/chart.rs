@@ -14,7 +14,7 @@ pub(crate) struct Row {
     pub(crate) cells: Vec<(f64, f64)>,
 }
 
-const NAMES: i32 = 250;
+const NAMES: i32 = 280;
 const PANEL: i32 = 270;
 const BAR: f64 = 180.0;
 const TOP: i32 = 70;
@@ -32,16 +32,16 @@ pub(crate) fn draw(path: &Path, panels: &[&str], rows: &[Row]) -> Result<(), Box
     let height = TOP + LINE * rows.len() as i32 + 20;
     let area = SVGBackend::new(path, (width as u32, height as u32)).into_drawing_area();
     area.fill(&WHITE)?;
-    let bold = ("sans-serif", 15).into_font().style(FontStyle::Bold);
+    let bold = ("sans-serif", 18).into_font().style(FontStyle::Bold);
     let title =
         "Share of the quota that is used (upper bar) and requests refused (lower bar), percent";
     area.draw(&Text::new(title, (12, 12), bold.clone()))?;
     for (row, y) in rows.iter().zip((TOP..).step_by(LINE as usize)) {
-        let style = ("sans-serif", 13).into_font().style(match row.ours {
+        let style = ("sans-serif", 15).into_font().style(match row.ours {
             true => FontStyle::Bold,
             false => FontStyle::Normal,
         });
-        area.draw(&Text::new(row.name, (12, y + 6), style))?;
+        area.draw(&Text::new(row.name, (12, y + 5), style))?;
     }
     for (panel, name) in panels.iter().enumerate() {
         let x = NAMES + PANEL * panel as i32;
@@ -77,7 +77,7 @@ fn bar(
     if end > x {
         area.draw(&Rectangle::new([(x, y), (end, y + 11)], color.filled()))?;
     }
-    let text = ("sans-serif", 11).into_font().color(&BLACK);
+    let text = ("sans-serif", 13).into_font().color(&BLACK);
     let text = text.pos(Pos::new(HPos::Left, VPos::Center));
     area.draw(&Text::new(label, (end + 4, y + 6), text))?;
     Ok(())

@@ -1,7 +1,12 @@
-//! Ours and other people's limiters in front of the simulator, each as its own documentation says.
+//! Ours and other people's limiters in front of a server, each as its own documentation says.
+
+// Every bench compiles its own copy and uses a part of it.
+#![allow(dead_code)]
 
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,20 +15,53 @@ use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::Empty;
 use throttle_net::tower::ThrottleLayer;
 use throttle_net::{SlidingWindowLog, Throttle, TokioClock};
 use tower::util::BoxCloneService;
-use tower::{BoxError, ServiceBuilder, ServiceExt};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_quota::Quota;
 use tower_quota::clock::Clock;
 use tower_quota::plan::{Limit, Plan};
-use tower_quota::sim::SimService;
+use tower_quota::sim::{SimBody, SimService};
 use tower_quota::stack::StackLayer;
 use tower_resilience_ratelimiter::{RateLimiterLayer, WindowType};
 
 pub(crate) type Call = Request<Empty<Bytes>>;
+
+/// What the limiters stand in front of.
+#[derive(Clone)]
+pub(crate) enum Server {
+    Sim(SimService),
+    /// Answers at once.
+    Ready(fn() -> Response<SimBody>),
+}
+
+impl<B> Service<Request<B>> for Server
+where
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<SimBody>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<SimBody>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self {
+            Server::Sim(sim) => {
+                let answer = sim.call(request);
+                Box::pin(async { Ok(answer.await?) })
+            }
+            Server::Ready(answer) => Box::pin(std::future::ready(Ok(answer()))),
+        }
+    }
+}
 
 /// A client with a limiter; of an answer only the status is wanted.
 pub(crate) type Client = BoxCloneService<Call, StatusCode, BoxError>;
@@ -50,11 +88,11 @@ pub(crate) struct Limiter {
     pub(crate) ours: bool,
     /// Whether the server tells its service time.
     pub(crate) header: bool,
-    pub(crate) client: fn(SimService, Allowance) -> Client,
+    pub(crate) client: fn(Server, Allowance) -> Client,
 }
 
 impl Limiter {
-    const fn ours(name: &'static str, client: fn(SimService, Allowance) -> Client) -> Self {
+    const fn ours(name: &'static str, client: fn(Server, Allowance) -> Client) -> Self {
         Self {
             name,
             ours: true,
@@ -63,7 +101,7 @@ impl Limiter {
         }
     }
 
-    const fn peer(name: &'static str, client: fn(SimService, Allowance) -> Client) -> Self {
+    const fn peer(name: &'static str, client: fn(Server, Allowance) -> Client) -> Self {
         Self {
             name,
             ours: false,
@@ -108,37 +146,37 @@ fn quota(allowance: Allowance, network_floor: bool) -> Quota {
         .build()
 }
 
-fn ours(sim: SimService, allowance: Allowance) -> Client {
-    stacked(sim, &quota(allowance, false))
+pub(crate) fn ours(server: Server, allowance: Allowance) -> Client {
+    stacked(server, &quota(allowance, false))
 }
 
-fn ours_with_floor(sim: SimService, allowance: Allowance) -> Client {
-    stacked(sim, &quota(allowance, true))
+fn ours_with_floor(server: Server, allowance: Allowance) -> Client {
+    stacked(server, &quota(allowance, true))
 }
 
-fn stacked(sim: SimService, quota: &Quota) -> Client {
+pub(crate) fn stacked(server: Server, quota: &Quota) -> Client {
     ServiceBuilder::new()
-        .map_response(|response: http::Response<_>| response.status())
+        .map_response(|response: Response<_>| response.status())
         .layer(StackLayer::new(quota))
-        .service(sim)
+        .service(server)
         .boxed_clone()
 }
 
-fn no_limiter(sim: SimService, _: Allowance) -> Client {
-    gated(sim, || std::future::ready(()))
+fn no_limiter(server: Server, _: Allowance) -> Client {
+    gated(server, || std::future::ready(()))
 }
 
 /// Waits for `pass` before every call.
-fn gated<F, P>(sim: SimService, pass: F) -> Client
+fn gated<F, P>(server: Server, pass: F) -> Client
 where
     F: Fn() -> P + Clone + Send + 'static,
     P: Future<Output = ()> + Send + 'static,
 {
     let call = move |request: Call| {
-        let (pass, sim) = (pass(), sim.clone());
+        let (pass, server) = (pass(), server.clone());
         async move {
             pass.await;
-            let response = sim.oneshot(request).await?;
+            let response = server.oneshot(request).await?;
             Ok::<_, BoxError>(response.status())
         }
     };
@@ -147,7 +185,7 @@ where
 
 /// "A token bucket per portal": N tokens, filled up every W. Who finds it empty sleeps until then and goes; so does everybody
 /// else who has slept.
-fn blog_bucket(sim: SimService, allowance: Allowance) -> Client {
+fn blog_bucket(server: Server, allowance: Allowance) -> Client {
     struct Bucket {
         tokens: u32,
         filled: Duration,
@@ -164,7 +202,7 @@ fn blog_bucket(sim: SimService, allowance: Allowance) -> Client {
         tokens: allowance.quota,
         filled: clock.elapsed(),
     }));
-    gated(sim, move || {
+    gated(server, move || {
         let (clock, bucket) = (clock.clone(), bucket.clone());
         async move {
             let wait = {
@@ -213,28 +251,28 @@ pub(crate) async fn until_ready_with_jitter(governor: Arc<Governor>, jitter: Jit
     }
 }
 
-fn governor(sim: SimService, allowance: Allowance, burst: u32) -> Client {
+fn governor(server: Server, allowance: Allowance, burst: u32) -> Client {
     let quota = governor::Quota::with_period(allowance.spacing())
         .expect("the spacing is not zero")
         .allow_burst(NonZeroU32::new(burst).expect("the burst is not zero"));
     let clock = TokioTime(Clock::system());
     let limiter = Arc::new(Governor::direct_with_clock(quota, clock));
     let jitter = Jitter::up_to(allowance.spacing());
-    gated(sim, move || {
+    gated(server, move || {
         until_ready_with_jitter(limiter.clone(), jitter)
     })
 }
 
 /// N at once and then one every W/N: what `Quota::per_second(N)` means for a window of one second.
-fn governor_burst(sim: SimService, allowance: Allowance) -> Client {
-    governor(sim, allowance, allowance.quota)
+pub(crate) fn governor_burst(server: Server, allowance: Allowance) -> Client {
+    governor(server, allowance, allowance.quota)
 }
 
-fn governor_even(sim: SimService, allowance: Allowance) -> Client {
-    governor(sim, allowance, 1)
+fn governor_even(server: Server, allowance: Allowance) -> Client {
+    governor(server, allowance, 1)
 }
 
-fn leaky_bucket(sim: SimService, allowance: Allowance) -> Client {
+pub(crate) fn leaky_bucket(server: Server, allowance: Allowance) -> Client {
     let limiter = leaky_bucket::RateLimiter::builder()
         .max(allowance.quota as usize)
         .initial(allowance.quota as usize)
@@ -242,20 +280,20 @@ fn leaky_bucket(sim: SimService, allowance: Allowance) -> Client {
         .interval(allowance.spacing())
         .build();
     let limiter = Arc::new(limiter);
-    gated(sim, move || limiter.clone().acquire_owned(1))
+    gated(server, move || limiter.clone().acquire_owned(1))
 }
 
-fn tower_rate_limit(sim: SimService, allowance: Allowance) -> Client {
+pub(crate) fn tower_rate_limit(server: Server, allowance: Allowance) -> Client {
     ServiceBuilder::new()
-        .map_response(|response: http::Response<_>| response.status())
+        .map_response(|response: Response<_>| response.status())
         .buffer(1024)
         .rate_limit(u64::from(allowance.quota), allowance.window)
-        .service(sim)
+        .service(server)
         .boxed_clone()
 }
 
 /// In backpressure mode, "ideal for client-side rate limiting against external APIs".
-fn resilience(sim: SimService, allowance: Allowance) -> Client {
+pub(crate) fn resilience(server: Server, allowance: Allowance) -> Client {
     let layer = RateLimiterLayer::builder()
         .limit_for_period(allowance.quota as usize)
         .refresh_period(allowance.window)
@@ -263,38 +301,41 @@ fn resilience(sim: SimService, allowance: Allowance) -> Client {
         .backpressure()
         .build();
     ServiceBuilder::new()
-        .map_response(|response: http::Response<_>| response.status())
+        .map_response(|response: Response<_>| response.status())
         .map_err(|error| Box::new(error) as BoxError)
         .layer(layer.expect("the limit is sound"))
-        .service(sim)
+        .service(server)
         .boxed_clone()
 }
 
-fn throttle(sim: SimService, allowance: Allowance) -> Client {
+pub(crate) fn throttle(server: Server, allowance: Allowance) -> Client {
     let throttle = Throttle::per_duration(allowance.quota, allowance.window);
     throttled(
-        sim,
+        server,
         ThrottleLayer::new(throttle.with_clock(TokioClock::new())),
     )
 }
 
-fn throttle_smooth(sim: SimService, allowance: Allowance) -> Client {
+fn throttle_smooth(server: Server, allowance: Allowance) -> Client {
     let throttle = Throttle::smooth(allowance.quota, allowance.window);
     throttled(
-        sim,
+        server,
         ThrottleLayer::new(throttle.with_clock(TokioClock::new())),
     )
 }
 
-fn throttle_log(sim: SimService, allowance: Allowance) -> Client {
+fn throttle_log(server: Server, allowance: Allowance) -> Client {
     let log = SlidingWindowLog::new(allowance.quota, allowance.window);
-    throttled(sim, ThrottleLayer::new(log.with_clock(TokioClock::new())))
+    throttled(
+        server,
+        ThrottleLayer::new(log.with_clock(TokioClock::new())),
+    )
 }
 
-fn throttled(sim: SimService, layer: ThrottleLayer) -> Client {
+fn throttled(server: Server, layer: ThrottleLayer) -> Client {
     ServiceBuilder::new()
-        .map_response(|response: http::Response<_>| response.status())
+        .map_response(|response: Response<_>| response.status())
         .layer(layer)
-        .service(sim)
+        .service(server)
         .boxed_clone()
 }
