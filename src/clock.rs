@@ -54,11 +54,14 @@ impl Clock {
         }
     }
 
-    /// The present time for the ledger.
-    pub(crate) fn now(&self) -> Now {
+    /// The present time for the ledger. Where no daily pool needs the wall clock, it is not read and shows 1970.
+    pub(crate) fn now(&self, with_wall: bool) -> Now {
         Now {
             tick: Tick::from(self.elapsed()),
-            wall: self.wall(),
+            wall: match with_wall {
+                true => self.wall(),
+                false => SystemTime::UNIX_EPOCH,
+            },
         }
     }
 

@@ -239,6 +239,11 @@ impl<B: Body, RB: Body> Original<B, RB> {
     fn answered<F>(&mut self, response: Response<RB>) -> Step<F, B, RB> {
         let head = ResponseHead::from(&response);
         let noted = self.quota().noted(&response);
+        if let Some(signals) = noted.filter(|signals| self.verdict(signals) == Verdict::GiveBack) {
+            self.earn(signals);
+            return Step::End(Ok(self.finish(response.map(PeekBody::untouched))));
+        }
+        let noted = noted.cloned();
         let wants_body = noted.is_none() && self.quota().wants_body(&head);
         let signals = noted
             .clone()
@@ -364,13 +369,16 @@ impl<B: Body, RB: Body> Original<B, RB> {
     }
 
     fn verdict(&self, signals: &Signals) -> Verdict {
-        let effect = self
-            .parts
-            .as_ref()
-            .map(|parts| self.quota().effect(&RequestHead::from(parts)));
-        match effect {
-            Some(effect) if self.can_repeat() => self.policy.verdict(signals, effect, self.attempt),
-            _ => Verdict::GiveBack,
+        // The usual case; what the request does at the server is then of no interest.
+        if signals.outcome == Outcome::Answered || !self.can_repeat() {
+            return Verdict::GiveBack;
+        }
+        match &self.parts {
+            Some(parts) => {
+                let effect = self.quota().effect(&RequestHead::from(parts));
+                self.policy.verdict(signals, effect, self.attempt)
+            }
+            None => Verdict::GiveBack,
         }
     }
 

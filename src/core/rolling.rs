@@ -100,6 +100,10 @@ impl Rolling {
         self.held = self.held.saturating_sub(1);
         self.cooling_slots += 1;
         let anchor = anchor.round_up(window.grain);
+        if self.cooling.capacity() == 0 {
+            // Of a million keys most have one request at a time; they need no room for four.
+            self.cooling.reserve_exact(1);
+        }
         let after = self.cooling.partition_point(|entry| entry.anchor <= anchor);
         match after
             .checked_sub(1)

@@ -145,8 +145,8 @@ fn posted(path: &Path<'_>) -> Effect {
 
 /// The first segments of a path and its last ones, without the empty ones.
 struct Path<'a> {
-    first: [&'a str; Path::FIRST],
-    last: [&'a str; Path::LAST],
+    first: [&'a [u8]; Path::FIRST],
+    last: [&'a [u8]; Path::LAST],
     len: usize,
 }
 
@@ -155,18 +155,18 @@ impl<'a> Path<'a> {
     const LAST: usize = 3;
 
     fn new(path: &'a str) -> Self {
-        let mut first = [""; Self::FIRST];
+        let mut first: [&[u8]; Path::FIRST] = Default::default();
+        let mut last: [&[u8]; Path::LAST] = Default::default();
         let mut len = 0;
-        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        // Bytes, because that is faster than characters on segments as short as these.
+        let segments = path.as_bytes().split(|byte| *byte == b'/');
+        for segment in segments.filter(|segment| !segment.is_empty()) {
             if let Some(place) = first.get_mut(len) {
                 *place = segment;
             }
+            last.rotate_left(1);
+            last[Self::LAST - 1] = segment;
             len += 1;
-        }
-        let mut last = [""; Self::LAST];
-        let segments = path.rsplit('/').filter(|segment| !segment.is_empty());
-        for (place, segment) in last.iter_mut().rev().zip(segments) {
-            *place = segment;
         }
         Self { first, last, len }
     }
@@ -194,7 +194,7 @@ impl<'a> Path<'a> {
         let Some(segment) = self.first.get(position) else {
             return false;
         };
-        match segment.as_bytes() {
+        match *segment {
             [b'v' | b'V', digits @ ..] if !digits.is_empty() => {
                 digits.iter().all(u8::is_ascii_digit)
             }
@@ -215,8 +215,8 @@ impl<'a> Path<'a> {
 }
 
 /// Whether a segment is `name` after percent-decoding, whatever the case.
-fn same(segment: &str, name: &str) -> bool {
-    let mut rest = segment.as_bytes();
+fn same(segment: &[u8], name: &str) -> bool {
+    let mut rest = segment;
     for expected in name.bytes() {
         let (byte, tail) = match rest {
             [b'%', high, low, tail @ ..] => match (hex(*high), hex(*low)) {

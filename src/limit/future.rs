@@ -185,7 +185,7 @@ fn settle<RB: Body>(permit: Option<Permit>, response: Response<RB>) -> Answer<RB
     };
     let (quota, ticket) = (permit.quota().clone(), permit.ticket());
     let head = ResponseHead::from(&response);
-    let noted = quota.noted(&response);
+    let noted = quota.noted(&response).cloned();
     let is_noted = noted.is_some();
     let signals = noted.unwrap_or_else(|| quota.read(&ticket, &head, &[]));
     permit.settle(credited(&signals));

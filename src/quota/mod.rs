@@ -33,7 +33,7 @@ use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
-use crate::plan::{Plan, RouteClass, Rule};
+use crate::plan::{Limit, Plan, RouteClass, Rule};
 use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
 
 /// A plan and its ledger behind one cheap handle.
@@ -48,6 +48,8 @@ struct Shared {
     source: TokenSource,
     fingerprinter: Fingerprinter,
     ledger: Mutex<Ledger>,
+    /// Whether a limit of the plan is a daily pool; a change of rule cannot make one.
+    counts_days: bool,
     /// No pause lasts longer than this many milliseconds on the clock; lets those who only wait for pauses go without a lock.
     last_pause: AtomicU64,
 }
@@ -170,7 +172,7 @@ impl Quota {
 impl Quota {
     /// Runs `change` on the ledger, then wakes whom it concerns. Time is read before the lock is taken.
     fn ledger<T>(&self, change: impl FnOnce(&mut Ledger, Now) -> T) -> T {
-        let now = self.0.clock.now();
+        let now = self.0.clock.now(self.0.counts_days);
         let mut ledger = self.lock();
         let result = change(&mut ledger, now);
         let (wakers, retired) = (ledger.take_wakers(), ledger.take_retired());
@@ -311,7 +313,9 @@ impl QuotaBuilder {
         if let Some(most) = self.max_waiting {
             ledger.set_max_waiting(most);
         }
+        let is_pool = |limit: &Limit| matches!(limit.rule(), Rule::Calendar { .. });
         Quota(Arc::new(Shared {
+            counts_days: self.api.plan().limits().iter().any(is_pool),
             api: self.api,
             clock: self.clock.unwrap_or_else(Clock::system),
             source: self.source,

@@ -63,10 +63,10 @@ impl Quota {
     }
 
     /// The signals that a layer of the same quota further inside has read and noted already.
-    pub(crate) fn noted<B>(&self, response: &Response<B>) -> Option<Signals> {
+    pub(crate) fn noted<'a, B>(&self, response: &'a Response<B>) -> Option<&'a Signals> {
         let Noted(by) = response.extensions().get()?;
         let is_ours = std::ptr::eq(by.as_ptr(), Arc::as_ptr(&self.0));
-        response.extensions().get().filter(|_| is_ours).cloned()
+        response.extensions().get().filter(|_| is_ours)
     }
 
     /// Acts on the signals and attaches them to the response.

@@ -1,0 +1,47 @@
+//! What the benches share.
+
+// Every bench compiles its own copy and uses a part of it.
+#![allow(dead_code)]
+
+use std::path::PathBuf;
+
+/// Whether `flag` was given after `cargo bench --bench name --`.
+pub(crate) fn has_flag(flag: &str) -> bool {
+    std::env::args().skip(1).any(|argument| argument == flag)
+}
+
+/// Cargo's target directory, wherever it is: a bench lies in `target/release/deps`.
+pub(crate) fn target_dir() -> PathBuf {
+    let exe = std::env::current_exe().ok();
+    exe.as_deref()
+        .and_then(|exe| exe.ancestors().nth(3))
+        .map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
+/// A table for people: the first column to the left, all others to the right.
+pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells
+            .chain([header[column].chars().count()])
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let first = format!("{:<1$}", cells[0], widths[0]);
+        let others = cells.iter().zip(&widths).skip(1);
+        others.fold(first, |line, (cell, width)| {
+            format!("{line}  {cell:>width$}")
+        })
+    };
+    let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
+    println!("{}", line(&header));
+    println!(
+        "{}",
+        "-".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1))
+    );
+    for row in rows {
+        println!("{}", line(row));
+    }
+}
