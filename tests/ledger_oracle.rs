@@ -1208,7 +1208,7 @@ fn config(cases: u32) -> ProptestConfig {
             .and_then(|n| n.parse().ok())
             .unwrap_or(cases),
         max_shrink_iters: 3_000,
-        // What failed once is a named test below.
+        // What failed once is a named test in one of the other ledger files.
         failure_persistence: None,
         ..ProptestConfig::default()
     }
