@@ -470,6 +470,17 @@ async fn waits_grow_and_jitter_only_lengthens() {
         "{:?}",
         server.elapsed()
     );
+    // "At once" is no wait to be believed: five attempts in one instant would be a storm.
+    for status in [429, 503] {
+        let server = Server::new(move |_, _| at_once(status, &[("retry-after", "0")], ""));
+        let quota = without_limits();
+        let api = ServiceBuilder::new()
+            .layer(RetryAfterLayer::new(&quota))
+            .service(server.clone());
+        api.oneshot(get("t")).await.unwrap();
+        assert_eq!(server.count(), 5);
+        assert!(server.elapsed() >= ms(7_500), "{:?}", server.times());
+    }
     // What the server asks for is never undercut.
     let server = Server::new(|nth, _| {
         at_once(
