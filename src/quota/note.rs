@@ -57,7 +57,9 @@ impl Quota {
             );
             self.distrust(ticket, subject);
         }
-        response.extensions_mut().insert(Noted(Arc::downgrade(&self.0)));
+        response
+            .extensions_mut()
+            .insert(Noted(Arc::downgrade(&self.0)));
         response.extensions_mut().insert(signals);
     }
 
