@@ -40,8 +40,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) records: Option<u64>,
     /// How many records are under way at a time, those that wait for quota included.
-    // At 19 requests per second and a fifth of a second each, four would do in the long run; but when a full window is free,
-    // 190 want to go at once, and what the first burst dawdles away never comes back. 64 take half a second for it.
+    // At 19 requests per second and a fifth of a second each, four would do in the long run. But a full window is free at the
+    // start, and how long its 190 requests take to leave is how late the last ones of every later window are: with 4 at a time
+    // 96 % of the ideal pace was measured over 30 s, with 16 98 %, and from 64 on 99 %. More would not make it any faster.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) concurrency: u16,
     /// Whose limits apply: free, starter, professional or enterprise (each also with +increase or +increase2), or oauth.

@@ -151,6 +151,7 @@ impl Runner<'_> {
                 Outcome::Failed(_) => {
                     // Somebody is there and in trouble: that is what the layers are for.
                     self.phase = Phase::Open;
+                    self.job.wire.repeats();
                     return self.begin(record);
                 }
                 _ => self.phase = Phase::Open,

@@ -59,6 +59,11 @@ impl Wire {
         self.0.retries.load(Ordering::Relaxed)
     }
 
+    /// The next call does again what one before it has failed to do.
+    pub(crate) fn repeats(&self) {
+        self.0.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// When the last request was sent.
     pub(crate) fn last_sent(&self) -> Duration {
         *self
