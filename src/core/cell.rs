@@ -4,29 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::keys::Fingerprint;
+use super::kind::Kind;
+use super::place::Place;
 use super::pool::Pool;
 use super::queue::WaiterId;
 use super::rolling::{Rolling, Window};
-use super::table::Kind;
-use super::{Now, Tick};
-use crate::plan::MAX_LIMITS_PER_CLASS;
-
-/// Where a cell stands in the table. Stays valid while anything refers to the cell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct CellId(pub(super) u32);
-
-/// What a cell is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// The limit at this position in the plan.
-    Limit(u8),
-    /// Pauses of the limit at this position, for those who need no slot of it.
-    PauseOf(u8),
-    /// Pauses of a whole token.
-    TokenGate,
-    /// Pauses of a whole account.
-    AccountGate,
-}
+use super::tick::{Now, Tick};
 
 /// One key under one limit, or the gate of a token or account.
 #[derive(Debug)]
@@ -58,7 +41,12 @@ struct Rare {
 }
 
 impl Cell {
-    pub(super) fn new(place: Place, key: Fingerprint, slots: Slots) -> Self {
+    pub(super) fn new(place: Place, key: Fingerprint, kind: &Kind) -> Self {
+        let slots = match kind {
+            Kind::Rolling(_) => Slots::Rolling(Rolling::default()),
+            Kind::Pool { .. } => Slots::Pool(Pool::default()),
+            Kind::Gate => Slots::Gate,
+        };
         Self {
             place,
             key,
@@ -72,9 +60,12 @@ impl Cell {
         self.rare.get_or_insert_default()
     }
 
-    pub(super) fn pause(&mut self, until: Tick) {
+    pub(super) fn pause(&mut self, now: Tick, until: Tick, kind: &Kind) {
         let rare = self.rare();
         rare.paused_until = rare.paused_until.max(until);
+        if let (Slots::Pool(pool), Kind::Pool { zone, .. }) = (&mut self.slots, kind) {
+            pool.pause(now, zone);
+        }
     }
 
     pub(super) fn paused_until(&self, now: Tick) -> Option<Tick> {
@@ -137,7 +128,9 @@ impl Cell {
             (Slots::Rolling(slots), Kind::Rolling(window)) => {
                 slots.earliest(now.tick, window, wanted)
             }
-            (Slots::Pool(pool), Kind::Pool { quota, zone }) if pool.free(*quota, zone) < wanted => {
+            (Slots::Pool(pool), Kind::Pool { quota, zone })
+                if pool.free(*quota, zone) < wanted && !pool.is_asking() =>
+            {
                 pool.reset_tick(now)
             }
             _ => now.tick,
@@ -154,37 +147,42 @@ impl Cell {
         }
     }
 
-    pub(super) fn refund(&mut self) {
+    pub(super) fn refund(&mut self, granted: Tick) {
         match &mut self.slots {
             Slots::Rolling(slots) => slots.refund(),
-            Slots::Pool(pool) => pool.refund(),
+            Slots::Pool(pool) => {
+                pool.refund(granted);
+            }
             Slots::Gate => {}
         }
     }
 
     /// The request of a held slot was counted by the server between `earliest` and `latest`; `credit` of that time is
-    /// explained by what the response said.
+    /// explained by what the response said, if it is an answer. Gives whether others may go now who had to wait for this one.
     pub(super) fn cool(
         &mut self,
         now: Now,
         earliest: Tick,
         latest: Tick,
-        credit: Duration,
+        credit: Option<Duration>,
         kind: &Kind,
-    ) {
+    ) -> bool {
         let distrust = self.rare.as_ref().map(|rare| rare.distrust);
         match (&mut self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => {
+                let credit = credit.unwrap_or_default();
                 let credit =
                     distrust.map_or(credit, |distrust| distrust.reduce(credit, latest, window));
                 slots.cool(latest.before(credit).max(earliest), window);
+                false
             }
             (Slots::Pool(pool), Kind::Pool { zone, .. }) => {
                 // The day must not begin after the request is over: it may have been counted in it.
                 pool.expire(now, zone);
-                pool.settle(now.wall + latest.since(now.tick));
+                let latest = now.wall + latest.since(now.tick);
+                pool.settle(earliest, latest, credit.is_some())
             }
-            _ => {}
+            _ => false,
         }
     }
 
@@ -303,43 +301,5 @@ impl Distrust {
             Kind::Rolling(window) => self.share(now, window) == Self::WHOLE,
             _ => true,
         }
-    }
-}
-
-/// A short list of cells without an allocation.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cells {
-    ids: [CellId; MAX_LIMITS_PER_CLASS],
-    len: u8,
-}
-
-impl Cells {
-    pub(super) fn push(&mut self, cell: CellId) {
-        self.ids[usize::from(self.len)] = cell;
-        self.len += 1;
-    }
-
-    pub(super) fn remove(&mut self, cell: CellId) {
-        if let Some(at) = self.iter().position(|id| id == cell) {
-            self.len -= 1;
-            self.ids.swap(at, usize::from(self.len));
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.len)
-    }
-
-    pub(super) fn contains(&self, cell: CellId) -> bool {
-        self.iter().any(|id| id == cell)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = CellId> + use<> {
-        let Cells { ids, len } = *self;
-        ids.into_iter().take(usize::from(len))
     }
 }

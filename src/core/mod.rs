@@ -50,8 +50,10 @@
 
 mod cell;
 mod keys;
+mod kind;
 mod ledger;
 mod network;
+mod place;
 mod pool;
 mod queue;
 mod rolling;
@@ -60,6 +62,7 @@ mod tick;
 
 pub use self::keys::{Fingerprint, Keys};
 pub use self::ledger::{Admission, Ledger, Permit, Progress};
+pub use self::place::Subject;
 pub use self::queue::{Denial, DenialReason, WaiterId};
-pub use self::table::{Subject, Usage};
+pub use self::table::Usage;
 pub use self::tick::{Now, Tick};

@@ -1,9 +1,12 @@
 //! A daily pool: a count that starts again at midnight of a zone.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Now, Tick};
 use crate::plan::Zone;
+
+/// No day is longer.
+const LONGEST_DAY: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// The requests of one key under one daily limit.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub(super) struct Pool {
     late: u32,
     /// When the count starts again.
     reset: SystemTime,
+    /// Since when it is unknown whether the pool has been filled again, and how many requests are out to learn it.
+    doubt: Option<(Tick, u32)>,
 }
 
 impl Default for Pool {
@@ -24,6 +29,7 @@ impl Default for Pool {
             in_flight: 0,
             late: 0,
             reset: UNIX_EPOCH,
+            doubt: None,
         }
     }
 }
@@ -38,6 +44,24 @@ impl Pool {
             self.used = self.in_flight + if is_the_day_after { late } else { 0 };
             self.reset = zone.next_reset(now.wall);
         }
+        if self
+            .doubt
+            .is_some_and(|(since, _)| now.tick.since(since) > LONGEST_DAY)
+        {
+            self.doubt = None;
+        }
+    }
+
+    /// The server says that the pool is empty. Where nobody knows when it is filled again, the next request is sent alone.
+    pub(super) fn pause(&mut self, now: Tick, zone: &Zone) {
+        if zone.is_unknown() {
+            self.doubt = Some((now, 0));
+        }
+    }
+
+    /// Whether a request is out to learn if the pool has been filled again.
+    pub(super) fn is_asking(&self) -> bool {
+        self.doubt.is_some_and(|(_, asking)| asking > 0)
     }
 
     /// The day has another midnight from now on; what is known of it stays.
@@ -52,31 +76,49 @@ impl Pool {
     }
 
     pub(super) fn free(&self, quota: u32, zone: &Zone) -> u32 {
-        if zone.is_unknown() {
-            u32::MAX
-        } else {
-            quota.saturating_sub(self.used)
+        match self.doubt {
+            _ if !zone.is_unknown() => quota.saturating_sub(self.used),
+            Some((_, asking)) => 1_u32.saturating_sub(asking),
+            None => u32::MAX,
         }
     }
 
     pub(super) fn take(&mut self) {
         self.used = self.used.saturating_add(1);
         self.in_flight = self.in_flight.saturating_add(1);
+        if let Some((_, asking)) = &mut self.doubt {
+            *asking += 1;
+        }
     }
 
-    pub(super) fn refund(&mut self) {
+    /// A request that was granted at `granted` was not sent.
+    pub(super) fn refund(&mut self, granted: Tick) {
         self.used = self.used.saturating_sub(1);
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.over(granted, false);
     }
 
-    /// A request is over; the server counted it at `latest` at the latest.
-    pub(super) fn settle(&mut self, latest: SystemTime) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    /// A request that was sent at `sent` is over; the server counted it at `latest` at the latest. Gives whether its answer ends
+    /// the doubt.
+    pub(super) fn settle(&mut self, sent: Tick, latest: SystemTime, answered: bool) -> bool {
         self.late += u32::from(latest >= self.reset);
+        self.over(sent, answered)
+    }
+
+    fn over(&mut self, began: Tick, answered: bool) -> bool {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        // What was sent before the doubt began tells nothing about it.
+        let Some((_, asking)) = self.doubt.as_mut().filter(|(since, _)| began > *since) else {
+            return false;
+        };
+        *asking = asking.saturating_sub(1);
+        if answered {
+            self.doubt = None;
+        }
+        answered
     }
 
     pub(super) fn is_blank(&self) -> bool {
-        self.used == 0
+        self.used == 0 && self.doubt.is_none()
     }
 
     pub(super) fn reset_tick(&self, now: Now) -> Tick {

@@ -4,9 +4,8 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::cell::{CellId, Cells};
 use super::keys::Keys;
-use super::table::Subject;
+use super::place::{CellId, Cells, Subject};
 use super::tick::Tick;
 use crate::plan::RouteClass;
 

@@ -6,28 +6,17 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use slab::Slab;
 
-use super::cell::{Cell, CellId, Cells, Place, Slots};
+use super::cell::{Cell, Slots};
 use super::keys::{APP, Fingerprint, Keys};
-use super::pool::Pool;
-use super::rolling::{Rolling, Window};
-use super::{Now, Tick};
+use super::kind::Kind;
+use super::place::{CellId, Cells, Place, Subject};
+use super::tick::{Now, Tick};
 use crate::error::ConfigError;
-use crate::plan::{Plan, RouteClass, Rule, Scope, Zone};
+use crate::plan::{Plan, RouteClass, Rule, Scope};
 
 /// So many cells are looked at for eviction with every admission, and with every cell that was made since: more than one, so
 /// that the sweep is faster than the growth.
 const SWEEP: usize = 2;
-
-/// What can be paused, or what a denial is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Subject {
-    /// The limit at this position in the plan.
-    Limit(usize),
-    /// The whole token.
-    Token,
-    /// The whole account.
-    Account,
-}
 
 /// How far one key has used one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,34 +30,6 @@ pub struct Usage {
     pub waiting: u32,
     /// Until when nobody sends under this limit, its token or its account.
     pub paused_until: Option<Tick>,
-}
-
-/// The rule of a limit, ready for use.
-#[derive(Debug)]
-pub(super) enum Kind {
-    Rolling(Window),
-    Pool { quota: u32, zone: Zone },
-    Gate,
-}
-
-impl Kind {
-    fn new(rule: &Rule) -> Self {
-        match rule {
-            Rule::Rolling { quota, window } => Kind::Rolling(Window::new(*quota, *window)),
-            Rule::Calendar { quota, zone } => Kind::Pool {
-                quota: *quota,
-                zone: zone.clone(),
-            },
-        }
-    }
-
-    fn slots(&self) -> Slots {
-        match self {
-            Kind::Rolling(_) => Slots::Rolling(Rolling::default()),
-            Kind::Pool { .. } => Slots::Pool(Pool::default()),
-            Kind::Gate => Slots::Gate,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -229,7 +190,7 @@ impl Table {
                 };
                 let id = CellId(u32::try_from(self.cells.vacant_key()).unwrap_or(u32::MAX));
                 entry.insert(id);
-                self.cells.insert(Cell::new(place, key, kind.slots()));
+                self.cells.insert(Cell::new(place, key, kind));
                 self.gates += u32::from(matches!(kind, Kind::Gate));
                 self.made += 1;
                 id

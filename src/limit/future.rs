@@ -10,7 +10,7 @@ use tower_service::Service;
 use crate::BoxError;
 use crate::body::{Peek, PeekBody};
 use crate::quota::{Acquire, Permit, Provisional, Quota, Ticket};
-use crate::signal::{Outcome, ResponseHead, Signals};
+use crate::signal::{Outcome, ResponseHead};
 
 pin_project! {
     /// The future of [`TokenLimit`](super::TokenLimit).
@@ -188,7 +188,10 @@ fn settle<RB: Body>(permit: Option<Permit>, response: Response<RB>) -> Answer<RB
     let noted = quota.noted(&response).cloned();
     let is_noted = noted.is_some();
     let signals = noted.unwrap_or_else(|| quota.read(&ticket, &head, &[]));
-    permit.settle(credited(&signals));
+    match signals.outcome {
+        Outcome::Answered => permit.settle(signals.service_time),
+        _ => permit.fail(),
+    }
     if is_noted {
         return Answer::Response(response.map(PeekBody::untouched));
     }
@@ -204,11 +207,4 @@ fn settle<RB: Body>(permit: Option<Permit>, response: Response<RB>) -> Answer<RB
     let mut response = response.map(PeekBody::untouched);
     quota.note(&ticket, signals, &mut response);
     Answer::Response(response)
-}
-
-/// A gateway that fails says how long it waited, not how long the server worked after it had counted.
-fn credited(signals: &Signals) -> Option<std::time::Duration> {
-    signals
-        .service_time
-        .filter(|_| signals.outcome == Outcome::Answered)
 }

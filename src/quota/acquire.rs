@@ -183,7 +183,14 @@ impl Permit {
         }
     }
 
-    /// The response has arrived.
+    /// A response has arrived that refuses the request or says that the server failed.
+    pub(crate) fn fail(mut self) {
+        if let Some(permit) = self.inner.take() {
+            self.quota.ledger(|ledger, now| ledger.fail(now, permit));
+        }
+    }
+
+    /// The answer has arrived.
     pub(crate) fn settle(mut self, service_time: Option<Duration>) {
         if let Some(permit) = self.inner.take() {
             self.quota

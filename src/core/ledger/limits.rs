@@ -1,0 +1,115 @@
+//! Changing the limits, and reading how far they are used.
+
+use std::time::Duration;
+
+use super::Ledger;
+use crate::core::keys::Keys;
+use crate::core::kind::Kind;
+use crate::core::place::Subject;
+use crate::core::table::Usage;
+use crate::core::tick::{Now, Tick};
+use crate::error::ConfigError;
+use crate::plan::{RouteClass, Rule};
+
+impl Ledger {
+    /// Changes how much a limit of the plan allows, for all keys, while requests are in flight.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the rule is impossible, of another kind than before, or there is no such limit.
+    pub fn set_rule(&mut self, now: Now, limit: usize, rule: &Rule) -> Result<(), ConfigError> {
+        let now = self.advance(now);
+        self.table.set_rule(limit, rule)?;
+        for id in self.table.cells_of_limit(limit) {
+            let (cell, kind) = self.table.cell_mut(id);
+            cell.change_rule(now, kind);
+            self.dirty.push(id);
+            self.changed.push(id);
+        }
+        self.pump(now, None);
+        Ok(())
+    }
+
+    /// The position in the plan of the limit called `name`.
+    pub fn limit_index(&self, name: &str) -> Option<usize> {
+        self.table.limit_index(name)
+    }
+
+    /// When the daily pool `limit` is filled again; `None` when it is no daily pool.
+    pub fn next_reset(&self, now: Now, limit: usize) -> Option<Tick> {
+        match self.table.kind_of_limit(limit)? {
+            Kind::Pool { zone, .. } => Some(now.tick_of(zone.next_reset(now.wall))),
+            _ => None,
+        }
+    }
+
+    /// The window of the rolling limit `limit`; `None` when it is not rolling.
+    pub fn window(&self, limit: usize) -> Option<Duration> {
+        match self.table.kind_of_limit(limit)? {
+            Kind::Rolling(window) => Some(window.length),
+            _ => None,
+        }
+    }
+
+    /// The longest rolling window among the limits that govern `class`.
+    pub fn longest_window(&self, class: RouteClass) -> Option<Duration> {
+        self.table.longest_window(class)
+    }
+
+    /// How far these keys have used a limit; `None` when there is no such limit.
+    pub fn usage(&mut self, now: Now, keys: Keys, limit: usize) -> Option<Usage> {
+        let now = self.advance(now);
+        let quota = match self.table.kind_of_limit(limit)? {
+            Kind::Rolling(window) => window.quota,
+            Kind::Pool { quota, .. } => *quota,
+            Kind::Gate => return None,
+        };
+        let gate = self
+            .table
+            .closed_gate(now.tick, &keys)
+            .map(|(_, until)| until);
+        let Some(id) = self
+            .place(Subject::Limit(limit))
+            .and_then(|place| self.table.find(place, &keys))
+        else {
+            return Some(Usage {
+                quota,
+                used: 0,
+                waiting: 0,
+                paused_until: gate,
+            });
+        };
+        let (cell, kind) = self.table.cell_mut(id);
+        cell.expire(now, kind);
+        let paused_until = gate.max(cell.paused_until(now.tick));
+        Some(Usage {
+            quota,
+            used: cell.used(),
+            waiting: cell.waiting(),
+            paused_until,
+        })
+    }
+
+    /// How many cells (one key under one limit) are remembered.
+    pub fn cells(&self) -> usize {
+        self.table.key_count()
+    }
+
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// Sets how many may wait in one queue; 65,536 at first.
+    pub fn set_max_waiting(&mut self, most: u32) {
+        self.max_waiting = most;
+    }
+
+    /// Whether half of the least time that any response spent on the network is credited like service time; off at first.
+    ///
+    /// It is not proven: it takes for granted that no pair of uplink and downlink times is ever faster than half of the
+    /// fastest round trip among at least 128.
+    pub fn credit_network_floor(&mut self, credit: bool) {
+        self.credit_floor = credit;
+    }
+}

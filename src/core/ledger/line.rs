@@ -1,0 +1,345 @@
+//! How the queues move: whose turn it is, where he goes when something else holds him up, and who must look again.
+
+use std::task::Waker;
+
+use super::{Admission, Ledger, Progress};
+use crate::core::keys::Keys;
+use crate::core::place::{CellId, Cells, Subject};
+use crate::core::queue::{Denial, DenialReason, State, Waiter, WaiterId};
+use crate::core::tick::{Now, Tick};
+
+/// How far a pump has come in the queue of one cell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    cell: CellId,
+    next_age: u64,
+    /// Those who keep their place, and a slot with it, although they cannot go yet.
+    passed: u32,
+}
+
+impl Ledger {
+    pub(super) fn line_up(&mut self, now: Now, mut waiter: Waiter, obstacle: CellId) -> Admission {
+        self.admissions += 1;
+        let (cell, kind) = self.table.cell_mut(obstacle);
+        let until = cell.earliest(now, kind, cell.seniors(waiter.age, u32::MAX));
+        let paused = cell.paused_until(now.tick).is_some();
+        let deny = |reason, subject| {
+            Admission::Denied(Denial {
+                reason,
+                subject,
+                paused,
+                until,
+            })
+        };
+        if until > waiter.deadline {
+            return deny(DenialReason::TooLong, self.table.subject(obstacle));
+        }
+        if cell.waiting() >= self.max_waiting {
+            return deny(DenialReason::QueueFull, self.table.subject(obstacle));
+        }
+        waiter.queued.push(obstacle);
+        waiter.visited.push(obstacle);
+        for id in waiter.cells.iter() {
+            self.table.cell_mut(id).0.refs += 1;
+        }
+        let age = waiter.age;
+        let id = self.waiters.insert(waiter);
+        self.table.cell_mut(obstacle).0.enqueue(age, id.again());
+        self.table.cell_mut(obstacle).0.refs += 1;
+        Admission::Waiting(id)
+    }
+
+    /// The cell that holds up somebody of this age for the longest time, if any does.
+    pub(super) fn obstacle(
+        &mut self,
+        now: Now,
+        keys: &Keys,
+        cells: &Cells,
+        age: u64,
+    ) -> Option<CellId> {
+        if let Some((gate, _)) = self.table.closed_gate(now.tick, keys) {
+            return Some(gate);
+        }
+        let mut worst: Option<(Tick, CellId)> = None;
+        for id in cells.iter() {
+            let (cell, kind) = self.table.cell_mut(id);
+            cell.expire(now, kind);
+            let free = cell.free(now.tick, kind);
+            if free > cell.seniors(age, free) {
+                continue;
+            }
+            let until = cell.earliest(now, kind, cell.seniors(age, u32::MAX));
+            if worst.is_none_or(|(latest, _)| until > latest) {
+                worst = Some((until, id));
+            }
+        }
+        worst.map(|(_, id)| id)
+    }
+
+    /// Lets the queues of all dirty cells move, then makes sure that every head has set its alarm. `polling` looks by itself.
+    pub(super) fn pump(&mut self, now: Now, polling: Option<&WaiterId>) {
+        while let Some(id) = self.dirty.pop() {
+            self.pump_from(now, id);
+        }
+        if !self.changed.is_empty() {
+            self.set_alarms(now, polling);
+        }
+    }
+
+    /// Goes through the queue of a cell from the oldest, as long as there is a slot for the next one. Where somebody older
+    /// stands in another queue for what the next one needs, that queue moves along, and the oldest of all goes first:
+    /// otherwise it would matter whose alarm happens to ring first.
+    fn pump_from(&mut self, now: Now, first: CellId) {
+        self.pumps += 1;
+        let mut turns = std::mem::take(&mut self.turns);
+        self.join_turns(&mut turns, first);
+        loop {
+            let mut oldest: Option<(u64, usize, WaiterId)> = None;
+            let mut at = 0;
+            while at < turns.len() {
+                let Some((age, waiter)) = self.next_in_turn(now, turns[at]) else {
+                    self.changed.push(turns.swap_remove(at).cell);
+                    continue;
+                };
+                if oldest.as_ref().is_none_or(|(oldest, ..)| age < *oldest) {
+                    oldest = Some((age, at, waiter));
+                }
+                at += 1;
+            }
+            let Some((age, at, waiter)) = oldest else {
+                break;
+            };
+            if self.join_older(&mut turns, &waiter) {
+                continue;
+            }
+            turns[at].next_age = age + 1;
+            let turn = turns[at].cell;
+            turns[at].passed += u32::from(self.try_grant(now, turn, &waiter));
+        }
+        self.turns = turns;
+    }
+
+    /// Lets a queue take part in the present pump, once. Gives false when it does already or nobody waits in it.
+    fn join_turns(&mut self, turns: &mut Vec<Turn>, id: CellId) -> bool {
+        let joins = self.table.cell_mut(id).0.join_pump(self.pumps);
+        if joins {
+            turns.push(Turn {
+                cell: id,
+                next_age: 0,
+                passed: 0,
+            });
+        }
+        joins
+    }
+
+    /// Lets the queues take part in which somebody older waits for what `waiter` needs. Gives whether there was one.
+    fn join_older(&mut self, turns: &mut Vec<Turn>, waiter: &WaiterId) -> bool {
+        let Waiter {
+            age, keys, cells, ..
+        } = *self.waiters.get(waiter);
+        let gates = self.table.gates(&keys);
+        let mut joined = false;
+        for id in cells.iter().chain(gates) {
+            if self.table.cell(id).seniors(age, 1) > 0 {
+                joined |= self.join_turns(turns, id);
+            }
+        }
+        joined
+    }
+
+    /// Whose turn it is, if there is a slot for anybody.
+    fn next_in_turn(&mut self, now: Now, turn: Turn) -> Option<(u64, WaiterId)> {
+        let (cell, kind) = self.table.cell_mut(turn.cell);
+        cell.expire(now, kind);
+        if cell.free(now.tick, kind) <= turn.passed {
+            return None;
+        }
+        let (age, waiter) = cell.queue()?.range(turn.next_age..).next()?;
+        Some((*age, waiter.again()))
+    }
+
+    /// It is the turn of `waiter` in the queue of `turn`. Grants it, or sends it to the queue of what holds it up. Gives true
+    /// when it keeps its place in this queue.
+    fn try_grant(&mut self, now: Now, turn: CellId, waiter: &WaiterId) -> bool {
+        let Waiter {
+            age,
+            keys,
+            cells,
+            slotless,
+            deadline,
+            visited,
+            ..
+        } = *self.waiters.get(waiter);
+        let needed = self.needed(&keys, cells, slotless);
+        let Some(obstacle) = self.obstacle(now, &keys, &needed, age) else {
+            self.leave_queues(waiter);
+            self.grant(now, &cells);
+            // The waiter counted as one reference to each cell; from here on its permit does.
+            self.release(&cells);
+            self.finish(waiter, State::Granted);
+            return false;
+        };
+        let (cell, kind) = self.table.cell_mut(obstacle);
+        let until = cell.earliest(now, kind, cell.seniors(age, u32::MAX));
+        let paused = cell.paused_until(now.tick).is_some();
+        if until > deadline {
+            let denial = Denial {
+                reason: DenialReason::TooLong,
+                subject: self.table.subject(obstacle),
+                paused,
+                until,
+            };
+            self.deny(waiter, denial);
+            return false;
+        }
+        if obstacle == turn {
+            return true;
+        }
+        if paused {
+            // Whoever waits for a pause must not keep a slot from others.
+            self.leave_queues(waiter);
+            self.waiters.get(waiter).visited = Cells::default();
+        } else if !visited.contains(obstacle) {
+            self.leave_queue(waiter, turn);
+        }
+        self.join_queue(waiter, obstacle);
+        !paused && visited.contains(obstacle)
+    }
+
+    fn join_queue(&mut self, waiter: &WaiterId, id: CellId) {
+        let state = self.waiters.get(waiter);
+        if state.queued.contains(id) {
+            return;
+        }
+        state.queued.push(id);
+        if !state.visited.contains(id) {
+            state.visited.push(id);
+        }
+        let age = state.age;
+        let cell = self.table.cell_mut(id).0;
+        cell.enqueue(age, waiter.again());
+        cell.refs += 1;
+        self.changed.push(id);
+    }
+
+    fn leave_queue(&mut self, waiter: &WaiterId, id: CellId) {
+        let state = self.waiters.get(waiter);
+        state.leave(id);
+        let age = state.age;
+        let cell = self.table.cell_mut(id).0;
+        cell.dequeue(age);
+        cell.refs -= 1;
+        self.changed.push(id);
+    }
+
+    /// Leaves every queue; those behind may move up.
+    pub(super) fn leave_queues(&mut self, waiter: &WaiterId) {
+        let queued = self.waiters.get(waiter).queued;
+        for id in queued.iter() {
+            self.leave_queue(waiter, id);
+            self.dirty.push(id);
+        }
+    }
+
+    pub(super) fn deny(&mut self, waiter: &WaiterId, denial: Denial) {
+        self.leave_queues(waiter);
+        let cells = std::mem::take(&mut self.waiters.get(waiter).cells);
+        self.release(&cells);
+        self.finish(waiter, State::Denied(denial));
+    }
+
+    fn finish(&mut self, waiter: &WaiterId, state: State) {
+        let waiter = self.waiters.get(waiter);
+        waiter.state = state;
+        self.wake.extend(waiter.waker.take());
+    }
+
+    /// Wakes the head of every changed queue that would otherwise look too late.
+    pub(super) fn set_alarms(&mut self, now: Now, polling: Option<&WaiterId>) {
+        while let Some(id) = self.changed.pop() {
+            let (cell, kind) = self.table.cell_mut(id);
+            let Some(head) = cell
+                .queue()
+                .and_then(|queue| queue.first_key_value())
+                .map(|(_, head)| head.again())
+            else {
+                continue;
+            };
+            let event = cell.next_event(now, kind);
+            if polling == Some(&head) {
+                continue;
+            }
+            let state = self.waiters.get(&head);
+            if event.is_some_and(|event| event < state.armed) {
+                state.armed = Tick::ZERO;
+                self.wake.extend(state.waker.take());
+            }
+        }
+    }
+
+    /// What to tell somebody who stands in these queues.
+    fn denial(&mut self, now: Now, age: u64, queued: &Cells, reason: DenialReason) -> Denial {
+        let mut worst: Option<Denial> = None;
+        for id in queued.iter() {
+            let (cell, kind) = self.table.cell_mut(id);
+            let until = cell.earliest(now, kind, cell.seniors(age, u32::MAX));
+            let paused = cell.paused_until(now.tick).is_some();
+            if worst.is_none_or(|denial| until > denial.until) {
+                worst = Some(Denial {
+                    reason,
+                    subject: self.table.subject(id),
+                    paused,
+                    until,
+                });
+            }
+        }
+        worst.unwrap_or(Denial {
+            reason,
+            subject: Subject::Token,
+            paused: false,
+            until: now.tick,
+        })
+    }
+
+    pub(super) fn keep_waiting(
+        &mut self,
+        now: Now,
+        waiter: WaiterId,
+        waker: Option<&Waker>,
+    ) -> Progress {
+        let Waiter {
+            age,
+            queued,
+            deadline,
+            ..
+        } = *self.waiters.get(&waiter);
+        let mut until = None;
+        for id in queued.iter() {
+            let (cell, kind) = self.table.cell_mut(id);
+            let is_head = cell
+                .queue()
+                .and_then(|queue| queue.first_key_value())
+                .is_some_and(|(oldest, _)| *oldest == age);
+            if is_head {
+                until = [until, cell.next_event(now, kind)]
+                    .into_iter()
+                    .flatten()
+                    .min();
+            }
+        }
+        if now.tick >= deadline {
+            let denial = self.denial(now, age, &queued, DenialReason::TimedOut);
+            self.cancel(now, waiter);
+            return Progress::Denied(denial);
+        }
+        let state = self.waiters.get(&waiter);
+        state.armed = until.unwrap_or(Tick::NEVER);
+        match (&state.waker, waker) {
+            (Some(old), Some(new)) if old.will_wake(new) => {}
+            _ => self
+                .retired
+                .extend(std::mem::replace(&mut state.waker, waker.cloned())),
+        }
+        Progress::Waiting { waiter, until }
+    }
+}

@@ -1,0 +1,288 @@
+//! The state of all limits: who holds slots, who waits, what is paused.
+
+mod limits;
+mod line;
+mod pause;
+mod permit;
+
+use std::task::Waker;
+use std::time::Duration;
+
+use self::line::Turn;
+pub use self::permit::{Admission, Permit, Progress};
+use super::keys::Keys;
+use super::network::Network;
+use super::place::{CellId, Cells};
+use super::queue::{State, Waiter, WaiterId, Waiters};
+use super::table::Table;
+use super::tick::{Now, Tick};
+use crate::plan::{Plan, RouteClass};
+
+/// Default for the number of waiters in one queue.
+const MAX_WAITING: u32 = 65_536;
+
+/// The state of all limits of one plan, for all keys.
+///
+/// See the [module docs](crate::core) for what it promises and for an example. Every method takes the present time; time that
+/// seems to go backwards is taken for the latest time seen.
+#[derive(Debug)]
+pub struct Ledger {
+    table: Table,
+    waiters: Waiters,
+    network: Network,
+    /// Whether the floor of the network is credited; see [`Ledger::credit_network_floor`].
+    credit_floor: bool,
+    max_waiting: u32,
+    admissions: u64,
+    latest: Tick,
+    /// Cells whose queue may have to move.
+    dirty: Vec<CellId>,
+    /// Cells whose queue may have a new head, or a head with a new alarm to set.
+    changed: Vec<CellId>,
+    wake: Vec<Waker>,
+    /// Wakers that nobody needs any more; see [`Ledger::take_retired`].
+    retired: Vec<Waker>,
+    /// Counts the pumps, so that a queue takes part in each only once.
+    pumps: u64,
+    /// Empty between two pumps; kept for its allocation.
+    turns: Vec<Turn>,
+}
+
+impl Ledger {
+    /// A ledger in which nothing has been used yet.
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            table: Table::new(plan),
+            waiters: Waiters::default(),
+            network: Network::default(),
+            credit_floor: false,
+            max_waiting: MAX_WAITING,
+            admissions: 0,
+            latest: Tick::ZERO,
+            dirty: Vec::new(),
+            changed: Vec::new(),
+            wake: Vec::new(),
+            retired: Vec::new(),
+            pumps: 0,
+            turns: Vec::new(),
+        }
+    }
+
+    /// Asks for a slot under every limit that governs `class`, all at once or none. `deadline` is how long it may wait.
+    pub fn admit(&mut self, now: Now, keys: Keys, class: RouteClass, deadline: Tick) -> Admission {
+        let now = self.advance(now);
+        self.table.sweep(now);
+        let cells = self.table.open_all(class, &keys);
+        self.enter(now, Waiter::new(self.admissions, keys, cells, deadline))
+    }
+
+    /// Waits for pauses only: as [`admit`](Self::admit), but takes no slot. For layers that govern no window.
+    pub fn admit_through_pauses(
+        &mut self,
+        now: Now,
+        keys: Keys,
+        class: RouteClass,
+        deadline: Tick,
+    ) -> Admission {
+        let now = self.advance(now);
+        let mut waiter = Waiter::new(self.admissions, keys, Cells::default(), deadline);
+        waiter.slotless = Some(class);
+        self.enter(now, waiter)
+    }
+
+    fn enter(&mut self, now: Now, waiter: Waiter) -> Admission {
+        let gates = self.table.gates(&waiter.keys);
+        let needed = self.needed(&waiter.keys, waiter.cells, waiter.slotless);
+        for cell in needed.iter().chain(gates) {
+            if self.table.cell(cell).waiting() > 0 {
+                self.dirty.push(cell);
+            }
+        }
+        self.pump(now, None);
+        match self.obstacle(now, &waiter.keys, &needed, waiter.age) {
+            None => {
+                self.admissions += 1;
+                self.grant(now, &waiter.cells);
+                Admission::Granted(Permit::new(waiter, now.tick))
+            }
+            Some(obstacle) => self.line_up(now, waiter, obstacle),
+        }
+    }
+
+    /// The cells that may hold up a request. Pauses of limits may have begun since it came, so for one that needs no slot they
+    /// are looked up every time.
+    fn needed(&self, keys: &Keys, cells: Cells, slotless: Option<RouteClass>) -> Cells {
+        match slotless {
+            Some(class) => self.table.find_gates(class, keys),
+            None => cells,
+        }
+    }
+
+    /// Asks how a waiter is doing, and leaves a waker to be told when that changes.
+    ///
+    /// The head of a queue must come back at `until`, because it acts for all behind it; it is woken when it becomes the head.
+    /// Everybody must come back at his own deadline, which `until` does not include.
+    pub fn poll(&mut self, now: Now, waiter: WaiterId, waker: Option<&Waker>) -> Progress {
+        let now = self.advance(now);
+        let queued = self.waiters.get(&waiter).queued;
+        self.dirty.extend(queued.iter());
+        self.pump(now, Some(&waiter));
+        match self.waiters.get(&waiter).state {
+            State::Waiting => self.keep_waiting(now, waiter, waker),
+            State::Granted => Progress::Granted(Permit::new(self.waiters.remove(waiter), now.tick)),
+            State::Denied(denial) => {
+                self.waiters.remove(waiter);
+                Progress::Denied(denial)
+            }
+        }
+    }
+
+    /// Gives up waiting. If the waiter was granted in the meantime, its slots go to the next in line.
+    pub fn cancel(&mut self, now: Now, waiter: WaiterId) {
+        let now = self.advance(now);
+        self.leave_queues(&waiter);
+        let mut waiter = self.waiters.remove(waiter);
+        self.retired.extend(waiter.waker.take());
+        match waiter.state {
+            State::Granted => self.refund(now, Permit::new(waiter, now.tick)),
+            State::Waiting => {
+                self.release(&waiter.cells);
+                self.pump(now, None);
+            }
+            State::Denied(_) => {}
+        }
+    }
+
+    /// The request is about to be sent. If a pause has begun since the grant, the permit's slots are given back and the request
+    /// stands in line again, with the age it had.
+    ///
+    /// # Errors
+    ///
+    /// The waiter to go on with, when a pause holds the request back. The permit is then empty.
+    pub fn send(&mut self, now: Now, permit: &mut Permit, deadline: Tick) -> Result<(), WaiterId> {
+        let now = self.advance(now);
+        let gate = self
+            .table
+            .closed_gate(now.tick, &permit.keys)
+            .map(|(gate, _)| gate);
+        let needed = self.needed(&permit.keys, permit.cells, permit.slotless);
+        let is_paused = |id: &CellId| self.table.cell(*id).paused_until(now.tick).is_some();
+        let Some(paused) = gate.or_else(|| needed.iter().find(is_paused)) else {
+            permit.sent = Some(now.tick);
+            return Ok(());
+        };
+        let cells = std::mem::take(&mut permit.cells);
+        let mut waiter = Waiter::new(permit.age, permit.keys, cells, deadline);
+        waiter.slotless = permit.slotless;
+        waiter.queued.push(paused);
+        waiter.visited.push(paused);
+        let waiter = self.waiters.insert(waiter);
+        for id in cells.iter() {
+            self.table.cell_mut(id).0.refund(permit.granted);
+            self.dirty.push(id);
+        }
+        let cell = self.table.cell_mut(paused).0;
+        cell.refs += 1;
+        cell.enqueue(permit.age, waiter.again());
+        self.deny_hopeless(now, paused, &[waiter.again()]);
+        self.pump(now, Some(&waiter));
+        Err(waiter)
+    }
+
+    /// The request was not sent: its slots are free at once.
+    pub fn refund(&mut self, now: Now, permit: Permit) {
+        let now = self.advance(now);
+        for id in permit.cells.iter() {
+            self.table.cell_mut(id).0.refund(permit.granted);
+            self.dirty.push(id);
+        }
+        self.release(&permit.cells);
+        self.pump(now, None);
+    }
+
+    /// The answer has arrived. `service_time` is what it says of the time the server worked after counting the request.
+    pub fn settle(&mut self, now: Now, permit: Permit, service_time: Option<Duration>) {
+        let now = self.arrived(now, &permit, service_time);
+        let floor = if self.credit_floor {
+            self.network.floor()
+        } else {
+            Duration::ZERO
+        };
+        let credit = service_time.unwrap_or_default().saturating_add(floor);
+        self.cool(now, &permit, now.tick, Some(credit));
+    }
+
+    /// A response has arrived, but it refuses the request or says that the server failed: no time is credited, because a gateway
+    /// that gives up tells how long it waited, not how long the server worked after it had counted.
+    pub fn fail(&mut self, now: Now, permit: Permit) {
+        let now = self.arrived(now, &permit, None);
+        self.cool(now, &permit, now.tick, None);
+    }
+
+    fn arrived(&mut self, now: Now, permit: &Permit, service_time: Option<Duration>) -> Now {
+        let now = self.advance(now);
+        let round_trip = now.tick.since(permit.sent.unwrap_or(permit.granted));
+        self.network.observe(now.tick, round_trip, service_time);
+        now
+    }
+
+    /// The request was sent and will not be answered any more: it failed, timed out or was dropped. The server may still count
+    /// it, at the latest when the longest round trip seen of late has passed (at least 1 s).
+    pub fn abandon(&mut self, now: Now, permit: Permit) {
+        let now = self.advance(now);
+        let latest = now.tick.after(self.network.late_arrival());
+        self.cool(now, &permit, latest, None);
+    }
+
+    fn cool(&mut self, now: Now, permit: &Permit, latest: Tick, credit: Option<Duration>) {
+        let sent = permit.sent.unwrap_or(permit.granted);
+        for id in permit.cells.iter() {
+            let (cell, kind) = self.table.cell_mut(id);
+            let frees = cell.cool(now, sent, latest, credit, kind);
+            if cell.waiting() > 0 {
+                let list = if frees {
+                    &mut self.dirty
+                } else {
+                    &mut self.changed
+                };
+                list.push(id);
+            }
+        }
+        self.release(&permit.cells);
+        self.pump(now, None);
+    }
+
+    /// The wakers of all who must be polled after what has happened. Wake them when the ledger is no longer locked.
+    pub fn take_wakers(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.wake)
+    }
+
+    /// Wakers that have been replaced or given up. Drop them when the ledger is no longer locked: the last waker of a task may
+    /// take the task with it, and that the next waiter of this ledger.
+    pub fn take_retired(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.retired)
+    }
+
+    fn advance(&mut self, now: Now) -> Now {
+        self.latest = self.latest.max(now.tick);
+        Now {
+            tick: self.latest,
+            wall: now.wall,
+        }
+    }
+
+    /// Takes a slot in every cell.
+    fn grant(&mut self, now: Now, cells: &Cells) {
+        for id in cells.iter() {
+            let cell = self.table.cell_mut(id).0;
+            cell.take(now.tick);
+            cell.refs += 1;
+        }
+    }
+
+    fn release(&mut self, cells: &Cells) {
+        for id in cells.iter() {
+            self.table.cell_mut(id).0.refs -= 1;
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Pauses: who must not send, and until when.
+
+use super::Ledger;
+use crate::core::keys::Keys;
+use crate::core::kind::Kind;
+use crate::core::place::{CellId, Place, Subject};
+use crate::core::queue::{Denial, DenialReason, WaiterId};
+use crate::core::tick::{Now, Tick};
+use crate::plan::RouteClass;
+
+impl Ledger {
+    /// Nobody sends under `subject` of these keys before `until`. Pauses merge by the later deadline. Those who wait for it and
+    /// may not wait that long are denied at once.
+    pub fn pause(&mut self, now: Now, keys: Keys, subject: Subject, until: Tick) {
+        let now = self.advance(now);
+        let Some(place) = self.place(subject) else {
+            return;
+        };
+        let id = self.table.open(place, &keys);
+        self.pause_cell(now, id, until);
+        if let Place::Limit(limit) = place {
+            // Those who need no slot of a limit wait for its pauses at a gate of their own.
+            let gate = self.table.open(Place::PauseOf(limit), &keys);
+            self.pause_cell(now, gate, until);
+        }
+        let table = &self.table;
+        let concerned = self
+            .waiters
+            .waiting(|waiter| match (place, waiter.slotless) {
+                (Place::TokenGate, _) => waiter.keys.token == keys.token,
+                (Place::AccountGate, _) => waiter.keys.account == keys.account,
+                (_, None) => waiter.cells.contains(id),
+                (_, Some(class)) => {
+                    table.governs(class, place) && table.shares(place, &waiter.keys, &keys)
+                }
+            });
+        self.deny_hopeless(now, id, &concerned);
+        for waiter in &concerned {
+            let state = self.waiters.get(waiter);
+            // Whoever keeps a place in several queues must not keep it through the pause: it is sent to wait for its end.
+            if state.is_waiting() && state.queued.len() > 1 {
+                self.dirty.extend(state.queued.iter());
+            }
+        }
+        self.pump(now, None);
+    }
+
+    fn pause_cell(&mut self, now: Now, id: CellId, until: Tick) {
+        let (cell, kind) = self.table.cell_mut(id);
+        cell.pause(now.tick, until, kind);
+        self.changed.push(id);
+    }
+
+    /// Ends a pause before its time.
+    pub fn resume(&mut self, now: Now, keys: Keys, subject: Subject) {
+        let now = self.advance(now);
+        let Some(place) = self.place(subject) else {
+            return;
+        };
+        let gate = match place {
+            Place::Limit(limit) => Some(Place::PauseOf(limit)),
+            _ => None,
+        };
+        for place in [Some(place), gate].into_iter().flatten() {
+            if let Some(id) = self.table.find(place, &keys) {
+                self.table.cell_mut(id).0.end_pause();
+                self.dirty.push(id);
+            }
+        }
+        self.pump(now, None);
+    }
+
+    /// Until when pauses hold up a request with these keys and this class; `None` when nothing does.
+    pub fn paused_until(&mut self, now: Now, keys: Keys, class: RouteClass) -> Option<Tick> {
+        let now = self.advance(now);
+        let limits = self.table.find_gates(class, &keys);
+        let gate = self
+            .table
+            .closed_gate(now.tick, &keys)
+            .map(|(_, until)| until);
+        limits
+            .iter()
+            .map(|id| self.table.cell(id).paused_until(now.tick))
+            .fold(gate, Option::max)
+    }
+
+    pub(super) fn place(&self, subject: Subject) -> Option<Place> {
+        match subject {
+            Subject::Limit(limit) => {
+                self.table.kind_of_limit(limit)?;
+                u8::try_from(limit).ok().map(Place::Limit)
+            }
+            Subject::Token => Some(Place::TokenGate),
+            Subject::Account => Some(Place::AccountGate),
+        }
+    }
+
+    /// Denies those who may not wait as long as `paused` is paused.
+    pub(super) fn deny_hopeless(&mut self, now: Now, paused: CellId, concerned: &[WaiterId]) {
+        let Some(until) = self.table.cell(paused).paused_until(now.tick) else {
+            return;
+        };
+        let denial = Denial {
+            reason: DenialReason::TooLong,
+            subject: self.table.subject(paused),
+            paused: true,
+            until,
+        };
+        for waiter in concerned {
+            let state = self.waiters.get(waiter);
+            if state.is_waiting() && state.deadline < until {
+                self.deny(waiter, denial);
+            }
+        }
+    }
+
+    /// A limit that should have been respected refused a request: halves the share of service time that is credited for it.
+    /// Gives the new share in percent, or nothing when no time is credited under this limit.
+    pub fn distrust(&mut self, now: Now, keys: Keys, limit: usize) -> Option<u32> {
+        let now = self.advance(now);
+        let Kind::Rolling(_) = self.table.kind_of_limit(limit)? else {
+            return None;
+        };
+        let id = self.table.open(self.place(Subject::Limit(limit))?, &keys);
+        let (cell, kind) = self.table.cell_mut(id);
+        match kind {
+            Kind::Rolling(window) => Some(cell.distrust(now.tick, window)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What the ledger answers: a permit, a place in line, or neither.
+
+#[cfg(doc)]
+use super::Ledger;
+use crate::core::keys::Keys;
+use crate::core::place::Cells;
+use crate::core::queue::{Denial, Waiter, WaiterId};
+use crate::core::tick::Tick;
+use crate::plan::RouteClass;
+
+/// The answer to [`Ledger::admit`].
+#[derive(Debug)]
+#[must_use]
+pub enum Admission {
+    /// The request may be sent.
+    Granted(Permit),
+    /// The request stands in line; call [`Ledger::poll`] at once to learn until when, and [`Ledger::cancel`] to give up.
+    Waiting(WaiterId),
+    /// The request may not go, and may not wait either.
+    Denied(Denial),
+}
+
+/// The answer to [`Ledger::poll`].
+#[derive(Debug)]
+#[must_use]
+pub enum Progress {
+    /// The request may be sent.
+    Granted(Permit),
+    /// Not yet. Ask again when woken, and at `until` if that is known.
+    Waiting {
+        /// The waiter, to ask again.
+        waiter: WaiterId,
+        /// When something may have changed; `None` while others see to it.
+        until: Option<Tick>,
+    },
+    /// The request may not go.
+    Denied(Denial),
+}
+
+impl Progress {
+    /// Whether the request may be sent.
+    pub fn is_granted(&self) -> bool {
+        matches!(self, Progress::Granted(_))
+    }
+
+    /// Whether the request still stands in line.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Progress::Waiting { .. })
+    }
+}
+
+/// The right to send one request now, made of one slot under each limit that governs it.
+///
+/// It goes from granted over sent to settled: give it to [`Ledger::refund`] if the request is not sent after all, and to
+/// [`Ledger::settle`], [`Ledger::fail`] or [`Ledger::abandon`] when it was. Dropping it loses its slots for ever, which is why the layers wrap it.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    pub(super) age: u64,
+    pub(super) keys: Keys,
+    pub(super) cells: Cells,
+    /// The class of a request that needs no slot and only respects pauses.
+    pub(super) slotless: Option<RouteClass>,
+    pub(super) granted: Tick,
+    pub(super) sent: Option<Tick>,
+}
+
+impl Permit {
+    pub(super) fn new(waiter: Waiter, granted: Tick) -> Self {
+        Self {
+            age: waiter.age,
+            keys: waiter.keys,
+            cells: waiter.cells,
+            slotless: waiter.slotless,
+            granted,
+            sent: None,
+        }
+    }
+
+    /// Whether it holds nothing and need not be given back.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Whether [`Ledger::send`] has been called for it.
+    pub fn is_sent(&self) -> bool {
+        self.sent.is_some()
+    }
+}
