@@ -306,10 +306,6 @@ impl Request {
         matches!(self.stage, Stage::Waiting { .. })
     }
 
-    fn holds(&self) -> bool {
-        !self.through && matches!(self.stage, Stage::Granted(_) | Stage::Sent { .. })
-    }
-
     fn is_like(&self, other: &Request) -> bool {
         self.key == other.key && self.class == other.class && self.through == other.through
     }
