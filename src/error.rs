@@ -75,7 +75,8 @@ impl QuotaError {
         self.paused
     }
 
-    /// How long after the error was made the request could go at the earliest.
+    /// How long after the error was made the request could go at the earliest, unless somebody before it in line gives up or
+    /// is held up by another limit.
     pub fn retry_after(&self) -> Duration {
         self.retry_after
     }

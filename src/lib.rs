@@ -1,4 +1,88 @@
 //! Tower layers that keep an HTTP client inside a third party's API quota while using all of it.
+//!
+//! # What
+//!
+//! A program that calls a rate-limited API puts two layers on its HTTP client and from then on is not refused, and yet leaves no
+//! quota unused:
+//!
+//! * [`TokenLimitLayer`] lets no request leave before every limit that governs it has a slot for it: per token, per account or per
+//!   app, over several windows at once.
+//! * [`RetryAfterLayer`] repeats what may be repeated, honours `Retry-After`, and makes everybody wait who must, not only the
+//!   request that was refused.
+//!
+//! Both are made from one [`Quota`], which owns the [`Plan`](plan::Plan) (what the limits are) and the ledger (who holds what).
+//! [`hubspot`] is a ready preset for HubSpot's CRM API; any other API is described by data.
+//!
+//! # Why it is not refused
+//!
+//! A server counts a request at some moment between the send and the response, and the client cannot see which. Limiters that
+//! count by the time of sending are refused as soon as the network squeezes requests together. Here a slot is taken before the
+//! request is sent and becomes free one window after its *response* arrived: then the server can never have counted more than it
+//! allows, whatever the latencies are. Time that the server says it worked is credited, which wins the throughput back. The proof
+//! is in [`core`].
+//!
+//! # Order of the layers
+//!
+//! ```text
+//! caller
+//!   -> RetryAfter     repeats what may be repeated; every repetition takes its slots again
+//!   -> TokenLimit     all limits of the plan, at once
+//!   -> timeouts, connection limits and whatever else belongs to one attempt
+//! client
+//! ```
+//!
+//! Another order is allowed and costs something: with `TokenLimit` outside `RetryAfter`, repetitions take no slots and may be
+//! refused; with a timeout outside `TokenLimit`, the wait in line counts against it. [`stack::StackLayer`] is the right order as one
+//! layer.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use bytes::Bytes;
+//! use http::Request;
+//! use http_body_util::Full;
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_quota::plan::Zone;
+//! use tower_quota::request::Deadline;
+//! use tower_quota::{Quota, QuotaError, RetryAfterLayer, TokenLimitLayer, hubspot};
+//!
+//! # use tower_quota::body::HeldBody;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_quota::BoxError> {
+//! # let client = tower::service_fn(|_: Request<HeldBody<Full<Bytes>>>| async {
+//! #     Ok::<_, std::convert::Infallible>(http::Response::new(Full::<Bytes>::default()))
+//! # });
+//! let quota = Quota::new(hubspot::api(hubspot::Tier::Professional, Zone::UNKNOWN));
+//! let api = ServiceBuilder::new()
+//!     .layer(RetryAfterLayer::new(&quota).max_attempts(5)?)
+//!     .layer(TokenLimitLayer::new(&quota).max_wait(Duration::from_secs(30)))
+//!     .service(client);
+//!
+//! let mut request = Request::get("https://api.hubapi.com/crm/v3/objects/contacts/1")
+//!     .header("authorization", "Bearer my-token")
+//!     .body(Full::<Bytes>::default())?;
+//! request.extensions_mut().insert(Deadline::within(Duration::from_secs(5)));
+//!
+//! match api.clone().oneshot(request).await {
+//!     Ok(response) => println!("{}", response.status()),
+//!     Err(error) => match error.downcast_ref::<QuotaError>() {
+//!         Some(quota) => println!("`{}` has nothing left for {:?}", quota.limit(), quota.retry_after()),
+//!         None => println!("{error}"),
+//!     },
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | default | what |
+//! |---|---|---|
+//! | `hubspot` | yes | the HubSpot preset |
+//! | `zones` | no | daily pools in named time zones (`Europe/Berlin`) |
+//! | `sim` | no | a quota-enforcing API to test against, in process and on a socket |
 
 mod api;
 pub mod backoff;
@@ -23,3 +107,8 @@ pub use self::backoff::RetryAfterLayer;
 pub use self::error::{BoxError, ConfigError, QuotaError};
 pub use self::limit::TokenLimitLayer;
 pub use self::quota::Quota;
+
+/// The examples of the README are compiled with the others.
+#[cfg(all(doctest, feature = "hubspot"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -216,7 +216,7 @@ fn the_status_decides() {
         let expected = match status {
             429 => Outcome::Refused(Refusal::Token),
             425 => Outcome::Refused(Refusal::Request),
-            408 | 500 | 502 | 503 | 504 | 521 | 523 | 524 => Outcome::Failed,
+            408 | 500 | 502 | 503 | 504 | 521 | 523 | 524 | 529 => Outcome::Failed,
             _ => Outcome::Answered,
         };
         assert_eq!(read(status, &[]), Signals::new(expected), "{status}");

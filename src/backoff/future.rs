@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::policy::{Attempts, Policy, Verdict};
 use crate::body::{HeldBody, Hold, Peek, PeekBody};
 use crate::core::Tick;
-use crate::quota::{Acquire, Quota, Ticket};
+use crate::quota::{Acquire, Provisional, Quota, Ticket};
 use crate::request::RequestHead;
 use crate::signal::{Outcome, ResponseHead, Signals};
 use crate::{BoxError, QuotaError};
@@ -49,7 +49,7 @@ pin_project! {
         /// On its way.
         Sent { #[pin] future: F },
         /// The body of the response is read: for what it says, or to free the connection.
-        Read { parts: Option<response::Parts>, peek: Peek<RB>, noted: Option<Signals>, held: bool },
+        Read { parts: Option<response::Parts>, peek: Peek<RB>, noted: Option<Signals>, held: Option<Provisional> },
         Done,
     }
 }
@@ -90,7 +90,7 @@ where
 
 impl<S, B, RB> Future for ResponseFuture<S, B, RB>
 where
-    S: Service<Request<HeldBody<B>>, Response = Response<RB>>,
+    S: Service<Request<HeldBody<B>>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
     B: Body,
     B::Error: Into<BoxError>,
@@ -119,6 +119,11 @@ where
                     Err(error) => Step::End(original.denied(error)),
                 },
                 StateProj::Ready => match ready!(inner.poll_ready(cx)) {
+                    Ok(()) if original.is_held() => {
+                        // A pause began in the meantime: nobody keeps the inner service reserved while he waits for it.
+                        *inner = inner.clone();
+                        original.gate()
+                    }
                     Ok(()) => match original.next_request() {
                         Some(request) => Step::Next(State::Sent {
                             future: inner.call(request),
@@ -138,17 +143,21 @@ where
                     held,
                 } => {
                     let Poll::Ready((body, text)) = Pin::new(peek).poll(cx) else {
-                        if let (Some(parts), None, false) =
-                            (parts, noted, std::mem::replace(held, true))
-                        {
-                            original.hold(&ResponseHead::from(&*parts));
+                        if let (Some(parts), None, None) = (parts, noted, &held) {
+                            *held = original.hold(&ResponseHead::from(&*parts));
                         }
                         return Poll::Pending;
                     };
                     let Some(parts) = parts.take() else {
                         return Poll::Pending;
                     };
-                    original.read(Response::from_parts(parts, body), noted.take(), &text)
+                    let held = held.take();
+                    let step =
+                        original.read(Response::from_parts(parts, body), noted.take(), &text);
+                    if let Some(held) = held {
+                        held.end();
+                    }
+                    step
                 }
                 // Polled again after it was ready.
                 StateProj::Done => return Poll::Pending,
@@ -188,6 +197,14 @@ impl<B: Body, RB: Body> Original<B, RB> {
         })
     }
 
+    /// Whether a pause holds the request up now.
+    fn is_held(&self) -> bool {
+        self.quota().may_be_paused()
+            && self
+                .ticket()
+                .is_some_and(|ticket| self.quota().paused_until(&ticket).is_some())
+    }
+
     fn gate<F>(&self) -> Step<F, B, RB> {
         let ticket = if self.quota().may_be_paused() {
             self.ticket()
@@ -221,9 +238,9 @@ impl<B: Body, RB: Body> Original<B, RB> {
 
     fn answered<F>(&mut self, response: Response<RB>) -> Step<F, B, RB> {
         let head = ResponseHead::from(&response);
-        let noted = Quota::noted(&response);
-        if noted.is_some_and(|signals| self.verdict(signals) == Verdict::GiveBack) {
-            self.policy.budget.earn();
+        let noted = self.quota().noted(&response);
+        if let Some(signals) = noted.filter(|signals| self.verdict(signals) == Verdict::GiveBack) {
+            self.earn(signals);
             return Step::End(Ok(self.finish(response.map(PeekBody::untouched))));
         }
         let noted = noted.cloned();
@@ -240,23 +257,28 @@ impl<B: Body, RB: Body> Original<B, RB> {
                 parts: Some(parts),
                 peek: Peek::new(body),
                 noted,
-                held: false,
+                held: None,
             });
         }
+        self.earn(&signals);
         let mut response = response.map(PeekBody::untouched);
         if let (None, Some(ticket)) = (noted, self.ticket()) {
             self.quota().note(&ticket, signals, &mut response);
         }
-        self.policy.budget.earn();
         Step::End(Ok(self.finish(response)))
     }
 
-    /// Until the body tells more, what the head of the response says holds.
-    fn hold(&self, head: &ResponseHead<'_>) {
-        if let Some(ticket) = self.ticket() {
-            self.quota()
-                .hold(&ticket, &self.quota().read(&ticket, head, &[]));
+    /// Only an answer earns: what fails, and is given back because nothing else can be done, is no sign of health.
+    fn earn(&self, signals: &Signals) {
+        if signals.outcome == Outcome::Answered {
+            self.policy.budget.earn();
         }
+    }
+
+    /// Until the body tells more, what the head of the response says holds.
+    fn hold(&self, head: &ResponseHead<'_>) -> Option<Provisional> {
+        let ticket = self.ticket()?;
+        Some(self.quota().hold_while_reading(&ticket, head))
     }
 
     fn read<F>(
@@ -283,11 +305,13 @@ impl<B: Body, RB: Body> Original<B, RB> {
                 &ticket,
             ),
             Verdict::AfterPause => self.allowed(Duration::ZERO, &ticket),
+            // A refusal is no outage.
             Verdict::After(wait) => self
                 .allowed(wait, &ticket)
-                .filter(|_| self.policy.budget.spend()),
+                .filter(|_| signals.outcome != Outcome::Failed || self.policy.budget.spend()),
         };
         let Some(wait) = wait else {
+            self.earn(&signals);
             return Step::End(Ok(self.finish(response)));
         };
         tracing::debug!(
@@ -306,6 +330,8 @@ impl<B: Body, RB: Body> Original<B, RB> {
     fn lost<F>(&mut self, error: BoxError) -> Step<F, B, RB> {
         if let Some(quota) = error.downcast_ref::<QuotaError>() {
             tracing::debug!(target: "tower_quota::denied", error = %quota);
+            // It was not sent.
+            self.attempt -= 1;
             return Step::End(match error.downcast::<QuotaError>() {
                 Ok(error) => self.denied(*error),
                 Err(error) => Err(error),

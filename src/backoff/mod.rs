@@ -2,7 +2,7 @@
 //!
 //! # What
 //!
-//! Honours `Retry-After` (seconds, fractions, HTTP-date), otherwise backs off exponentially with jitter. A refusal pauses what its
+//! Honours `Retry-After` (seconds, fractions, HTTP-date; zero is taken for silence), otherwise backs off exponentially with jitter. A refusal pauses what its
 //! reason names (one limit, the token, the account) for all requests of the same [`Quota`](crate::Quota), those of other tasks
 //! included. When attempts run out, or the wait would be longer than allowed, the caller gets the server's own last answer.
 //!

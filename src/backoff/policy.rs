@@ -68,14 +68,14 @@ impl Policy {
         limit.is_some_and(|limit| matches!(limit.rule(), crate::plan::Rule::Calendar { .. }))
     }
 
-    /// Never shorter than what the server asks for.
+    /// Never shorter than what the server asks for. A server in trouble that asks for no wait at all is not asked again at once.
     pub(super) fn backoff(&self, retry_after: Option<Duration>, attempt: u32) -> Duration {
         let doublings = 2_u32.saturating_pow(attempt.saturating_sub(1));
         let own = self
             .first_backoff
             .saturating_mul(doublings)
             .min(self.longest_backoff);
-        let wait = retry_after.unwrap_or(own);
+        let wait = retry_after.filter(|wait| !wait.is_zero()).unwrap_or(own);
         wait.saturating_add(
             wait.min(self.longest_backoff)
                 .mul_f64(JITTER * fastrand::f64()),

@@ -5,5 +5,5 @@ mod peek;
 
 pub use self::held::HeldBody;
 pub(crate) use self::held::Hold;
-pub(crate) use self::peek::Peek;
 pub use self::peek::PeekBody;
+pub(crate) use self::peek::{LONGEST_READ, Peek};

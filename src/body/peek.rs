@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 /// So much of a body is read to understand a response.
 const MOST: usize = 64 * 1024;
 /// The rest of a slow body is left to the caller after this time.
-const LONGEST_READ: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_READ: Duration = Duration::from_secs(1);
 /// A frame may be made of pieces; more than these are not looked at.
 const PIECES: usize = 16;
 

@@ -52,6 +52,8 @@ struct Rare {
     paused_until: Tick,
     /// By age: the sequence number of the admission.
     queue: BTreeMap<u64, WaiterId>,
+    /// The pump in which the queue took part last.
+    pump: u64,
     distrust: Distrust,
 }
 
@@ -162,7 +164,14 @@ impl Cell {
 
     /// The request of a held slot was counted by the server between `earliest` and `latest`; `credit` of that time is
     /// explained by what the response said.
-    pub(super) fn cool(&mut self, earliest: Tick, latest: Tick, credit: Duration, kind: &Kind) {
+    pub(super) fn cool(
+        &mut self,
+        now: Now,
+        earliest: Tick,
+        latest: Tick,
+        credit: Duration,
+        kind: &Kind,
+    ) {
         let distrust = self.rare.as_ref().map(|rare| rare.distrust);
         match (&mut self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => {
@@ -170,8 +179,19 @@ impl Cell {
                     distrust.map_or(credit, |distrust| distrust.reduce(credit, latest, window));
                 slots.cool(latest.before(credit).max(earliest), window);
             }
-            (Slots::Pool(pool), _) => pool.settle(),
+            (Slots::Pool(pool), Kind::Pool { zone, .. }) => {
+                // The day must not begin after the request is over: it may have been counted in it.
+                pool.expire(now, zone);
+                pool.settle(now.wall + latest.since(now.tick));
+            }
             _ => {}
+        }
+    }
+
+    /// The rule of the limit has changed.
+    pub(super) fn change_rule(&mut self, now: Now, kind: &Kind) {
+        if let (Slots::Pool(pool), Kind::Pool { zone, .. }) = (&mut self.slots, kind) {
+            pool.change_zone(now, zone);
         }
     }
 
@@ -207,6 +227,14 @@ impl Cell {
     pub(super) fn dequeue(&mut self, age: u64) {
         if let Some(rare) = &mut self.rare {
             rare.queue.remove(&age);
+        }
+    }
+
+    /// Whether anybody waits here and the queue does not take part in this pump yet; from now on it does.
+    pub(super) fn join_pump(&mut self, pump: u64) -> bool {
+        match &mut self.rare {
+            Some(rare) if !rare.queue.is_empty() => std::mem::replace(&mut rare.pump, pump) != pump,
+            _ => false,
         }
     }
 
@@ -300,6 +328,10 @@ impl Cells {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.len)
     }
 
     pub(super) fn contains(&self, cell: CellId) -> bool {

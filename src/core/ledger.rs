@@ -66,6 +66,8 @@ pub struct Permit {
     age: u64,
     keys: Keys,
     cells: Cells,
+    /// The class of a request that needs no slot and only respects pauses.
+    slotless: Option<RouteClass>,
     granted: Tick,
     sent: Option<Tick>,
 }
@@ -89,6 +91,21 @@ pub struct Ledger {
     /// Cells whose queue may have a new head, or a head with a new alarm to set.
     changed: Vec<CellId>,
     wake: Vec<Waker>,
+    /// Wakers that nobody needs any more; see [`Ledger::take_retired`].
+    retired: Vec<Waker>,
+    /// Counts the pumps, so that a queue takes part in each only once.
+    pumps: u64,
+    /// Empty between two pumps; kept for its allocation.
+    turns: Vec<Turn>,
+}
+
+/// How far a pump has come in the queue of one cell.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    cell: CellId,
+    next_age: u64,
+    /// Those who keep their place, and a slot with it, although they cannot go yet.
+    passed: u32,
 }
 
 impl Ledger {
@@ -105,6 +122,9 @@ impl Ledger {
             dirty: Vec::new(),
             changed: Vec::new(),
             wake: Vec::new(),
+            retired: Vec::new(),
+            pumps: 0,
+            turns: Vec::new(),
         }
     }
 
@@ -126,7 +146,7 @@ impl Ledger {
         let now = self.advance(now);
         self.table.sweep(now);
         let cells = self.table.open_all(class, &keys);
-        self.enter(now, keys, cells, deadline)
+        self.enter(now, Waiter::new(self.admissions, keys, cells, deadline))
     }
 
     /// Waits for pauses only: as [`admit`](Self::admit), but takes no slot. For layers that govern no window.
@@ -138,24 +158,36 @@ impl Ledger {
         deadline: Tick,
     ) -> Admission {
         let now = self.advance(now);
-        let gates = self.table.find_gates(class, &keys);
-        self.enter(now, keys, gates, deadline)
+        let mut waiter = Waiter::new(self.admissions, keys, Cells::default(), deadline);
+        waiter.slotless = Some(class);
+        self.enter(now, waiter)
     }
 
-    fn enter(&mut self, now: Now, keys: Keys, cells: Cells, deadline: Tick) -> Admission {
-        for cell in cells.iter() {
+    fn enter(&mut self, now: Now, waiter: Waiter) -> Admission {
+        let gates = self.table.gates(&waiter.keys);
+        let needed = self.needed(&waiter.keys, waiter.cells, waiter.slotless);
+        for cell in needed.iter().chain(gates) {
             if self.table.cell(cell).waiting() > 0 {
                 self.dirty.push(cell);
             }
         }
         self.pump(now, None);
-        let age = self.admissions;
-        match self.obstacle(now, &keys, &cells, age) {
+        match self.obstacle(now, &waiter.keys, &needed, waiter.age) {
             None => {
                 self.admissions += 1;
-                Admission::Granted(self.grant(now, age, keys, cells))
+                self.grant(now, &waiter.cells);
+                Admission::Granted(Permit::new(waiter, now.tick))
             }
-            Some(obstacle) => self.line_up(now, Waiter::new(age, keys, cells, deadline), obstacle),
+            Some(obstacle) => self.line_up(now, waiter, obstacle),
+        }
+    }
+
+    /// The cells that may hold up a request. Pauses of limits may have begun since it came, so for one that needs no slot they
+    /// are looked up every time.
+    fn needed(&self, keys: &Keys, cells: Cells, slotless: Option<RouteClass>) -> Cells {
+        match slotless {
+            Some(class) => self.table.find_gates(class, keys),
+            None => cells,
         }
     }
 
@@ -193,6 +225,7 @@ impl Ledger {
     /// Asks how a waiter is doing, and leaves a waker to be told when that changes.
     ///
     /// The head of a queue must come back at `until`, because it acts for all behind it; it is woken when it becomes the head.
+    /// Everybody must come back at his own deadline, which `until` does not include.
     pub fn poll(&mut self, now: Now, waiter: WaiterId, waker: Option<&Waker>) -> Progress {
         let now = self.advance(now);
         let queued = self.waiters.get(&waiter).queued;
@@ -200,12 +233,7 @@ impl Ledger {
         self.pump(now, Some(&waiter));
         match self.waiters.get(&waiter).state {
             State::Waiting => self.keep_waiting(now, waiter, waker),
-            State::Granted => {
-                let Waiter {
-                    age, keys, cells, ..
-                } = self.waiters.remove(waiter);
-                Progress::Granted(Permit::new(age, keys, cells, now.tick))
-            }
+            State::Granted => Progress::Granted(Permit::new(self.waiters.remove(waiter), now.tick)),
             State::Denied(denial) => {
                 self.waiters.remove(waiter);
                 Progress::Denied(denial)
@@ -241,9 +269,11 @@ impl Ledger {
         }
         let state = self.waiters.get(&waiter);
         state.armed = until.unwrap_or(Tick::NEVER);
-        match (&mut state.waker, waker) {
-            (Some(old), Some(new)) => old.clone_from(new),
-            (old, new) => *old = new.cloned(),
+        match (&state.waker, waker) {
+            (Some(old), Some(new)) if old.will_wake(new) => {}
+            _ => self
+                .retired
+                .extend(std::mem::replace(&mut state.waker, waker.cloned())),
         }
         Progress::Waiting { waiter, until }
     }
@@ -276,12 +306,10 @@ impl Ledger {
     pub fn cancel(&mut self, now: Now, waiter: WaiterId) {
         let now = self.advance(now);
         self.leave_queues(&waiter);
-        let waiter = self.waiters.remove(waiter);
+        let mut waiter = self.waiters.remove(waiter);
+        self.retired.extend(waiter.waker.take());
         match waiter.state {
-            State::Granted => self.refund(
-                now,
-                Permit::new(waiter.age, waiter.keys, waiter.cells, now.tick),
-            ),
+            State::Granted => self.refund(now, Permit::new(waiter, now.tick)),
             State::Waiting => {
                 self.release(&waiter.cells);
                 self.pump(now, None);
@@ -302,13 +330,15 @@ impl Ledger {
             .table
             .closed_gate(now.tick, &permit.keys)
             .map(|(gate, _)| gate);
+        let needed = self.needed(&permit.keys, permit.cells, permit.slotless);
         let is_paused = |id: &CellId| self.table.cell(*id).paused_until(now.tick).is_some();
-        let Some(paused) = gate.or_else(|| permit.cells.iter().find(is_paused)) else {
+        let Some(paused) = gate.or_else(|| needed.iter().find(is_paused)) else {
             permit.sent = Some(now.tick);
             return Ok(());
         };
         let cells = std::mem::take(&mut permit.cells);
         let mut waiter = Waiter::new(permit.age, permit.keys, cells, deadline);
+        waiter.slotless = permit.slotless;
         waiter.queued.push(paused);
         waiter.visited.push(paused);
         let waiter = self.waiters.insert(waiter);
@@ -362,7 +392,7 @@ impl Ledger {
         let sent = permit.sent.unwrap_or(permit.granted);
         for id in permit.cells.iter() {
             let (cell, kind) = self.table.cell_mut(id);
-            cell.cool(sent, latest, credit, kind);
+            cell.cool(now, sent, latest, credit, kind);
             if cell.waiting() > 0 {
                 self.changed.push(id);
             }
@@ -379,46 +409,34 @@ impl Ledger {
             return;
         };
         let id = self.table.open(place, &keys);
+        self.table.cell_mut(id).0.pause(until);
+        self.changed.push(id);
         if let Place::Limit(limit) = place {
-            self.pause_gate(now, keys, Place::PauseOf(limit), until);
+            // Those who need no slot of a limit wait for its pauses at a gate of their own.
+            let gate = self.table.open(Place::PauseOf(limit), &keys);
+            self.table.cell_mut(gate).0.pause(until);
+            self.changed.push(gate);
         }
-        let cell = self.table.cell_mut(id).0;
-        cell.pause(until);
-        let mut concerned: Vec<_> = cell
-            .queue()
-            .into_iter()
-            .flatten()
-            .map(|(_, waiter)| waiter.again())
-            .collect();
-        match place {
-            Place::TokenGate => concerned.extend(
-                self.waiters
-                    .waiting(|waiter| waiter.keys.token == keys.token),
-            ),
-            Place::AccountGate => concerned.extend(
-                self.waiters
-                    .waiting(|waiter| waiter.keys.account == keys.account),
-            ),
-            Place::Limit(_) | Place::PauseOf(_) => {}
-        }
+        let table = &self.table;
+        let concerned = self
+            .waiters
+            .waiting(|waiter| match (place, waiter.slotless) {
+                (Place::TokenGate, _) => waiter.keys.token == keys.token,
+                (Place::AccountGate, _) => waiter.keys.account == keys.account,
+                (_, None) => waiter.cells.contains(id),
+                (_, Some(class)) => {
+                    table.governs(class, place) && table.shares(place, &waiter.keys, &keys)
+                }
+            });
         self.deny_hopeless(now, id, &concerned);
-        self.changed.push(id);
+        for waiter in &concerned {
+            let state = self.waiters.get(waiter);
+            // Whoever keeps a place in several queues must not keep it through the pause: it is sent to wait for its end.
+            if state.is_waiting() && state.queued.len() > 1 {
+                self.dirty.extend(state.queued.iter());
+            }
+        }
         self.pump(now, None);
-    }
-
-    /// Those who need no slot of a limit wait for its pauses at a gate of their own.
-    fn pause_gate(&mut self, now: Now, keys: Keys, place: Place, until: Tick) {
-        let id = self.table.open(place, &keys);
-        let cell = self.table.cell_mut(id).0;
-        cell.pause(until);
-        let waiting: Vec<_> = cell
-            .queue()
-            .into_iter()
-            .flatten()
-            .map(|(_, waiter)| waiter.again())
-            .collect();
-        self.deny_hopeless(now, id, &waiting);
-        self.changed.push(id);
     }
 
     /// Ends a pause before its time.
@@ -494,6 +512,8 @@ impl Ledger {
         let now = self.advance(now);
         self.table.set_rule(limit, rule)?;
         for id in self.table.cells_of_limit(limit) {
+            let (cell, kind) = self.table.cell_mut(id);
+            cell.change_rule(now, kind);
             self.dirty.push(id);
             self.changed.push(id);
         }
@@ -590,6 +610,12 @@ impl Ledger {
         std::mem::take(&mut self.wake)
     }
 
+    /// Wakers that have been replaced or given up. Drop them when the ledger is no longer locked: the last waker of a task may
+    /// take the task with it, and that the next waiter of this ledger.
+    pub fn take_retired(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.retired)
+    }
+
     fn advance(&mut self, now: Now) -> Now {
         self.latest = self.latest.max(now.tick);
         Now {
@@ -620,13 +646,12 @@ impl Ledger {
     }
 
     /// Takes a slot in every cell.
-    fn grant(&mut self, now: Now, age: u64, keys: Keys, cells: Cells) -> Permit {
+    fn grant(&mut self, now: Now, cells: &Cells) {
         for id in cells.iter() {
             let cell = self.table.cell_mut(id).0;
             cell.take(now.tick);
             cell.refs += 1;
         }
-        Permit::new(age, keys, cells, now.tick)
     }
 
     fn release(&mut self, cells: &Cells) {
@@ -638,37 +663,83 @@ impl Ledger {
     /// Lets the queues of all dirty cells move, then makes sure that every head has set its alarm. `polling` looks by itself.
     fn pump(&mut self, now: Now, polling: Option<&WaiterId>) {
         while let Some(id) = self.dirty.pop() {
-            self.pump_cell(now, id);
+            self.pump_from(now, id);
         }
         if !self.changed.is_empty() {
             self.set_alarms(now, polling);
         }
     }
 
-    /// Goes through the queue from the oldest, as long as there is a slot for the next one.
-    fn pump_cell(&mut self, now: Now, id: CellId) {
-        let mut next_age = 0;
-        let mut passed = 0;
+    /// Goes through the queue of a cell from the oldest, as long as there is a slot for the next one. Where somebody older
+    /// stands in another queue for what the next one needs, that queue moves along, and the oldest of all goes first:
+    /// otherwise it would matter whose alarm happens to ring first.
+    fn pump_from(&mut self, now: Now, first: CellId) {
+        self.pumps += 1;
+        let mut turns = std::mem::take(&mut self.turns);
+        self.join_turns(&mut turns, first);
         loop {
-            let (cell, kind) = self.table.cell_mut(id);
-            if cell.waiting() == 0 {
-                return;
+            let mut oldest: Option<(u64, usize, WaiterId)> = None;
+            let mut at = 0;
+            while at < turns.len() {
+                let Some((age, waiter)) = self.next_in_turn(now, turns[at]) else {
+                    self.changed.push(turns.swap_remove(at).cell);
+                    continue;
+                };
+                if oldest.as_ref().is_none_or(|(oldest, ..)| age < *oldest) {
+                    oldest = Some((age, at, waiter));
+                }
+                at += 1;
             }
-            cell.expire(now, kind);
-            let free = cell.free(now.tick, kind);
-            let next = cell
-                .queue()
-                .and_then(|queue| queue.range(next_age..).next());
-            let Some((age, waiter)) = next.map(|(age, waiter)| (*age, waiter.again())) else {
+            let Some((age, at, waiter)) = oldest else {
                 break;
             };
-            if free <= passed {
-                break;
+            if self.join_older(&mut turns, &waiter) {
+                continue;
             }
-            next_age = age + 1;
-            passed += u32::from(self.try_grant(now, id, &waiter));
+            turns[at].next_age = age + 1;
+            let turn = turns[at].cell;
+            turns[at].passed += u32::from(self.try_grant(now, turn, &waiter));
         }
-        self.changed.push(id);
+        self.turns = turns;
+    }
+
+    /// Lets a queue take part in the present pump, once. Gives false when it does already or nobody waits in it.
+    fn join_turns(&mut self, turns: &mut Vec<Turn>, id: CellId) -> bool {
+        let joins = self.table.cell_mut(id).0.join_pump(self.pumps);
+        if joins {
+            turns.push(Turn {
+                cell: id,
+                next_age: 0,
+                passed: 0,
+            });
+        }
+        joins
+    }
+
+    /// Lets the queues take part in which somebody older waits for what `waiter` needs. Gives whether there was one.
+    fn join_older(&mut self, turns: &mut Vec<Turn>, waiter: &WaiterId) -> bool {
+        let Waiter {
+            age, keys, cells, ..
+        } = *self.waiters.get(waiter);
+        let gates = self.table.gates(&keys);
+        let mut joined = false;
+        for id in cells.iter().chain(gates) {
+            if self.table.cell(id).seniors(age, 1) > 0 {
+                joined |= self.join_turns(turns, id);
+            }
+        }
+        joined
+    }
+
+    /// Whose turn it is, if there is a slot for anybody.
+    fn next_in_turn(&mut self, now: Now, turn: Turn) -> Option<(u64, WaiterId)> {
+        let (cell, kind) = self.table.cell_mut(turn.cell);
+        cell.expire(now, kind);
+        if cell.free(now.tick, kind) <= turn.passed {
+            return None;
+        }
+        let (age, waiter) = cell.queue()?.range(turn.next_age..).next()?;
+        Some((*age, waiter.again()))
     }
 
     /// It is the turn of `waiter` in the queue of `turn`. Grants it, or sends it to the queue of what holds it up. Gives true
@@ -678,13 +749,15 @@ impl Ledger {
             age,
             keys,
             cells,
+            slotless,
             deadline,
             visited,
             ..
         } = *self.waiters.get(waiter);
-        let Some(obstacle) = self.obstacle(now, &keys, &cells, age) else {
+        let needed = self.needed(&keys, cells, slotless);
+        let Some(obstacle) = self.obstacle(now, &keys, &needed, age) else {
             self.leave_queues(waiter);
-            let _ = self.grant(now, age, keys, cells);
+            self.grant(now, &cells);
             // The waiter counted as one reference to each cell; from here on its permit does.
             self.release(&cells);
             self.finish(waiter, State::Granted);
@@ -790,11 +863,12 @@ impl Ledger {
 }
 
 impl Permit {
-    fn new(age: u64, keys: Keys, cells: Cells, granted: Tick) -> Self {
+    fn new(waiter: Waiter, granted: Tick) -> Self {
         Self {
-            age,
-            keys,
-            cells,
+            age: waiter.age,
+            keys: waiter.keys,
+            cells: waiter.cells,
+            slotless: waiter.slotless,
             granted,
             sent: None,
         }

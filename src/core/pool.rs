@@ -11,6 +11,8 @@ pub(super) struct Pool {
     /// Counted today, those in flight included.
     used: u32,
     in_flight: u32,
+    /// Over, but the server may count them after the reset.
+    late: u32,
     /// When the count starts again.
     reset: SystemTime,
 }
@@ -20,6 +22,7 @@ impl Default for Pool {
         Self {
             used: 0,
             in_flight: 0,
+            late: 0,
             reset: UNIX_EPOCH,
         }
     }
@@ -30,7 +33,16 @@ impl Pool {
     /// count it there.
     pub(super) fn expire(&mut self, now: Now, zone: &Zone) {
         if now.wall >= self.reset {
-            self.used = self.in_flight;
+            let late = std::mem::take(&mut self.late);
+            let is_the_day_after = late > 0 && now.wall < zone.next_reset(self.reset);
+            self.used = self.in_flight + if is_the_day_after { late } else { 0 };
+            self.reset = zone.next_reset(now.wall);
+        }
+    }
+
+    /// The day has another midnight from now on; what is known of it stays.
+    pub(super) fn change_zone(&mut self, now: Now, zone: &Zone) {
+        if now.wall < self.reset {
             self.reset = zone.next_reset(now.wall);
         }
     }
@@ -54,11 +66,13 @@ impl Pool {
 
     pub(super) fn refund(&mut self) {
         self.used = self.used.saturating_sub(1);
-        self.settle();
+        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    pub(super) fn settle(&mut self) {
+    /// A request is over; the server counted it at `latest` at the latest.
+    pub(super) fn settle(&mut self, latest: SystemTime) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.late += u32::from(latest >= self.reset);
     }
 
     pub(super) fn is_blank(&self) -> bool {

@@ -8,6 +8,7 @@ use super::cell::{CellId, Cells};
 use super::keys::Keys;
 use super::table::Subject;
 use super::tick::Tick;
+use crate::plan::RouteClass;
 
 /// Names a waiter of a [`Ledger`](super::Ledger) until it is granted, denied or cancelled.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +31,8 @@ pub struct Denial {
     pub subject: Subject,
     /// Whether that is paused, as opposed to used up.
     pub paused: bool,
-    /// The earliest time at which the request could go.
+    /// The earliest time at which the request could go, if those before it stay in line and each takes the slot that it
+    /// waits for.
     pub until: Tick,
 }
 
@@ -60,6 +62,8 @@ pub(super) struct Waiter {
     pub(super) keys: Keys,
     /// The cells of all limits that the request needs.
     pub(super) cells: Cells,
+    /// The class of a request that needs no slot and only respects pauses.
+    pub(super) slotless: Option<RouteClass>,
     /// The cells in whose queue it stands.
     pub(super) queued: Cells,
     /// The cells in whose queue it has stood since it last waited for a pause.
@@ -77,6 +81,7 @@ impl Waiter {
             age,
             keys,
             cells,
+            slotless: None,
             queued: Cells::default(),
             visited: Cells::default(),
             deadline,

@@ -141,7 +141,13 @@ impl Rolling {
         let whole_rounds = window
             .length
             .saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
-        self.nth_release(now, window, missing).after(whole_rounds)
+        // The first slot to become free may come round again before the last one does, when a request that was given up
+        // keeps its own for longer than a window.
+        let first = self.nth_release(now, window, (used - quota + 1).max(0));
+        let again = window.release(first);
+        self.nth_release(now, window, missing)
+            .min(again)
+            .after(whole_rounds)
     }
 
     fn nth_release(&self, now: Tick, window: &Window, nth: i64) -> Tick {
@@ -236,6 +242,20 @@ mod tests {
         // Shrunk below what is used: more has to become free first.
         let shrunk = Window::new(1, SECOND);
         assert_eq!(slots.earliest(tick(500), &shrunk, 1), tick(1400).next());
+    }
+
+    #[test]
+    fn a_slot_may_come_round_again_before_another_is_free_at_all() {
+        let window = Window::new(2, SECOND);
+        let mut slots = Rolling::default();
+        slots.take(tick(0));
+        slots.take(tick(0));
+        slots.cool(tick(100), &window);
+        // Given up, and perhaps on its way for five seconds.
+        slots.cool(tick(5000), &window);
+        assert_eq!(slots.earliest(tick(200), &window, 1), tick(1100).next());
+        let again = tick(2100).next().next();
+        assert_eq!(slots.earliest(tick(200), &window, 2), again);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use super::{Now, Tick};
 use crate::error::ConfigError;
 use crate::plan::{Plan, RouteClass, Rule, Scope, Zone};
 
-/// So many cells are looked at for eviction with every admission.
+/// So many cells are looked at for eviction with every admission, and with every cell that was made since: more than one, so
+/// that the sweep is faster than the growth.
 const SWEEP: usize = 2;
 
 /// What can be paused, or what a denial is about.
@@ -86,6 +87,8 @@ pub(super) struct Table {
     index: HashTable<CellId>,
     gates: u32,
     hand: usize,
+    /// Cells made since the last sweep.
+    made: usize,
 }
 
 impl Table {
@@ -126,6 +129,7 @@ impl Table {
             index: HashTable::new(),
             gates: 0,
             hand: 0,
+            made: 0,
         }
     }
 
@@ -195,6 +199,21 @@ impl Table {
         }
     }
 
+    /// Whether both have the same cell there.
+    pub(super) fn shares(&self, place: Place, one: &Keys, other: &Keys) -> bool {
+        self.key(place, one) == self.key(place, other)
+    }
+
+    /// Whether the limit at `place` governs `class`.
+    pub(super) fn governs(&self, class: RouteClass, place: Place) -> bool {
+        match place {
+            Place::Limit(limit) | Place::PauseOf(limit) => {
+                self.governing[self.class_index(class)].1.contains(&limit)
+            }
+            Place::TokenGate | Place::AccountGate => false,
+        }
+    }
+
     /// Finds or makes a cell.
     pub(super) fn open(&mut self, place: Place, keys: &Keys) -> CellId {
         let key = self.key(place, keys);
@@ -212,6 +231,7 @@ impl Table {
                 entry.insert(id);
                 self.cells.insert(Cell::new(place, key, kind.slots()));
                 self.gates += u32::from(matches!(kind, Kind::Gate));
+                self.made += 1;
                 id
             }
         }
@@ -225,15 +245,17 @@ impl Table {
 
     /// The gate that holds the request up, and until when.
     pub(super) fn closed_gate(&self, now: Tick, keys: &Keys) -> Option<(CellId, Tick)> {
-        if self.gates == 0 {
-            return None;
-        }
-        let closed = |place| {
-            let id = self.find(place, keys)?;
-            Some((id, self.cell(id).paused_until(now)?))
-        };
-        let gates = [closed(Place::TokenGate), closed(Place::AccountGate)];
-        gates.into_iter().flatten().max_by_key(|(_, until)| *until)
+        let closed = |id| Some((id, self.cell(id).paused_until(now)?));
+        self.gates(keys)
+            .filter_map(closed)
+            .max_by_key(|(_, until)| *until)
+    }
+
+    /// The gates of the token and of the account, as far as there are any.
+    pub(super) fn gates(&self, keys: &Keys) -> impl Iterator<Item = CellId> + use<> {
+        let find = |place| (self.gates > 0).then(|| self.find(place, keys)).flatten();
+        let gates = [find(Place::TokenGate), find(Place::AccountGate)];
+        gates.into_iter().flatten()
     }
 
     pub(super) fn cell(&self, id: CellId) -> &Cell {
@@ -295,7 +317,8 @@ impl Table {
 
     /// Forgets a few of the cells that a fresh one would equal. Goes round over all of them in turn.
     pub(super) fn sweep(&mut self, now: Now) {
-        for _ in 0..SWEEP.min(self.cells.len()) {
+        let looks = SWEEP * (1 + std::mem::take(&mut self.made));
+        for _ in 0..looks.min(self.cells.len()) {
             self.hand = if self.hand >= self.cells.capacity() {
                 0
             } else {

@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use crate::BoxError;
 use crate::body::{Peek, PeekBody};
-use crate::quota::{Acquire, Permit, Quota, Ticket};
+use crate::quota::{Acquire, Permit, Provisional, Quota, Ticket};
 use crate::signal::{Outcome, ResponseHead, Signals};
 
 pin_project! {
@@ -37,7 +37,7 @@ pin_project! {
         /// On its way.
         Sent { permit: Option<Permit>, #[pin] future: F },
         /// Refused or failed: the body says why.
-        Read { parts: Option<response::Parts>, peek: Peek<RB>, quota: Quota, ticket: Ticket, held: bool },
+        Read { parts: Option<response::Parts>, peek: Peek<RB>, quota: Quota, ticket: Ticket, held: Option<Provisional> },
         Done,
     }
 }
@@ -59,7 +59,7 @@ where
 
 impl<S, B, RB> Future for ResponseFuture<S, Request<B>, RB>
 where
-    S: Service<Request<B>, Response = Response<RB>>,
+    S: Service<Request<B>, Response = Response<RB>> + Clone,
     S::Error: Into<BoxError>,
     RB: Body,
 {
@@ -99,7 +99,7 @@ where
                         // A pause began in the meantime: back in line, and nobody keeps the inner service reserved.
                         Err(acquire) => State::Admit {
                             acquire,
-                            call: Some((inner, request)),
+                            call: Some((inner.clone(), request)),
                         },
                     }
                 }
@@ -122,7 +122,7 @@ where
                                 peek: Peek::new(body),
                                 quota,
                                 ticket,
-                                held: false,
+                                held: None,
                             },
                         },
                         Err(error) => {
@@ -143,9 +143,8 @@ where
                         return Poll::Pending;
                     };
                     let Poll::Ready((body, text)) = Pin::new(peek).poll(cx) else {
-                        // Until the body tells more, what the head says holds.
-                        if !std::mem::replace(held, true) {
-                            quota.hold(ticket, &quota.read(ticket, &head, &[]));
+                        if held.is_none() {
+                            *held = Some(quota.hold_while_reading(ticket, &head));
                         }
                         return Poll::Pending;
                     };
@@ -155,6 +154,9 @@ where
                     };
                     let mut response = Response::from_parts(parts, body);
                     quota.note(ticket, signals, &mut response);
+                    if let Some(held) = held.take() {
+                        held.end();
+                    }
                     state.set(State::Done);
                     return Poll::Ready(Ok(response));
                 }
@@ -183,7 +185,7 @@ fn settle<RB: Body>(permit: Option<Permit>, response: Response<RB>) -> Answer<RB
     };
     let (quota, ticket) = (permit.quota().clone(), permit.ticket());
     let head = ResponseHead::from(&response);
-    let noted = Quota::noted(&response).cloned();
+    let noted = quota.noted(&response).cloned();
     let is_noted = noted.is_some();
     let signals = noted.unwrap_or_else(|| quota.read(&ticket, &head, &[]));
     permit.settle(credited(&signals));

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) use self::acquire::{Acquire, Permit};
+pub(crate) use self::note::Provisional;
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, Keys, Ledger, Now, Subject, Tick, Usage};
@@ -174,8 +175,9 @@ impl Quota {
         let now = self.0.clock.now(self.0.counts_days);
         let mut ledger = self.lock();
         let result = change(&mut ledger, now);
-        let wakers = ledger.take_wakers();
+        let (wakers, retired) = (ledger.take_wakers(), ledger.take_retired());
         drop(ledger);
+        drop(retired);
         wakers.into_iter().for_each(std::task::Waker::wake);
         result
     }

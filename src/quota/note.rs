@@ -1,12 +1,14 @@
 //! What a response does to the ledger.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::Response;
 
-use super::{Quota, Ticket};
-use crate::core::{Subject, Tick};
+use super::{Quota, Shared, Ticket};
+use crate::body::LONGEST_READ;
+use crate::core::{Keys, Ledger, Now, Subject, Tick};
 use crate::signal::{Outcome, Refusal, ResponseHead, Signals};
 
 /// Pause of a token that knows no window, when the response does not say how long.
@@ -16,9 +18,34 @@ const JITTER: f64 = 0.1;
 /// Jitter is never longer than this.
 const LONGEST_JITTER: Duration = Duration::from_secs(1);
 
-/// Response extension: the signals have been noted in the ledger of some quota.
-#[derive(Clone, Copy, Debug)]
-struct Noted;
+/// The clock of timers has steps of a millisecond, so the reading of a body may take that much longer than it should.
+const MARGIN: Duration = Duration::from_millis(10);
+
+/// What the head of a refusal says holds while its body is read, which may name something else.
+///
+/// If the reading is given up, the head is all that is known, and its pause begins in full.
+#[derive(Debug)]
+pub(crate) struct Provisional(Option<Box<(Quota, Ticket, Signals)>>);
+
+impl Provisional {
+    /// The body has been read, and what it says noted.
+    pub(crate) fn end(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Provisional {
+    fn drop(&mut self) {
+        if let Some(head) = self.0.take() {
+            let (quota, ticket, signals) = *head;
+            quota.hold(&ticket, &signals);
+        }
+    }
+}
+
+/// Response extension: the signals have been noted in the ledger of this quota.
+#[derive(Clone)]
+struct Noted(Weak<Shared>);
 
 impl Quota {
     /// Whether the body of this response is worth reading for its signals.
@@ -35,12 +62,11 @@ impl Quota {
         self.0.api.signals.read(response, ticket.class, body)
     }
 
-    /// The signals that a layer further inside has read and noted already.
-    pub(crate) fn noted<B>(response: &Response<B>) -> Option<&Signals> {
-        response
-            .extensions()
-            .get::<Noted>()
-            .and_then(|Noted| response.extensions().get())
+    /// The signals that a layer of the same quota further inside has read and noted already.
+    pub(crate) fn noted<'a, B>(&self, response: &'a Response<B>) -> Option<&'a Signals> {
+        let Noted(by) = response.extensions().get()?;
+        let is_ours = std::ptr::eq(by.as_ptr(), Arc::as_ptr(&self.0));
+        response.extensions().get().filter(|_| is_ours)
     }
 
     /// Acts on the signals and attaches them to the response.
@@ -57,12 +83,35 @@ impl Quota {
             );
             self.distrust(ticket, subject);
         }
-        response.extensions_mut().insert(Noted);
+        response
+            .extensions_mut()
+            .insert(Noted(Arc::downgrade(&self.0)));
         response.extensions_mut().insert(signals);
     }
 
+    /// Pauses whom the head of a response concerns, for as long as its body is read.
+    pub(crate) fn hold_while_reading(
+        &self,
+        ticket: &Ticket,
+        response: &ResponseHead<'_>,
+    ) -> Provisional {
+        let signals = self.read(ticket, response, &[]);
+        if let Some(subject) = self.concerned(&signals) {
+            self.ledger(|ledger, now| {
+                let until = now.tick.after(LONGEST_READ + MARGIN);
+                self.pause_until(ledger, now, ticket.keys, subject, until);
+            });
+        }
+        Provisional(Some(Box::new((self.clone(), *ticket, signals))))
+    }
+
     /// Pauses whom a refusal, or a failure that says when to come back, concerns. Gives whom and for how long.
-    pub(crate) fn hold(&self, ticket: &Ticket, signals: &Signals) -> Option<(Subject, Duration)> {
+    fn hold(&self, ticket: &Ticket, signals: &Signals) -> Option<(Subject, Duration)> {
+        let subject = self.concerned(signals)?;
+        Some((subject, self.pause(ticket, subject, signals.retry_after)))
+    }
+
+    fn concerned(&self, signals: &Signals) -> Option<Subject> {
         let subject = match &signals.outcome {
             Outcome::Refused(Refusal::Account) => Subject::Account,
             Outcome::Refused(Refusal::Token) => Subject::Token,
@@ -73,7 +122,7 @@ impl Quota {
             Outcome::Failed if signals.retry_after.is_some() => Subject::Token,
             _ => return None,
         };
-        Some((subject, self.pause(ticket, subject, signals.retry_after)))
+        Some(subject)
     }
 
     fn limit_index(&self, name: &str) -> Option<usize> {
@@ -98,13 +147,23 @@ impl Quota {
                     .or(window)
                     .unwrap_or(PAUSE_WITHOUT_WINDOW),
             );
-            let until = now.tick.after(length);
-            self.0
-                .last_pause
-                .fetch_max(millis_rounded_up(until), Ordering::AcqRel);
-            ledger.pause(now, keys, subject, until);
+            self.pause_until(ledger, now, keys, subject, now.tick.after(length));
             length
         })
+    }
+
+    fn pause_until(
+        &self,
+        ledger: &mut Ledger,
+        now: Now,
+        keys: Keys,
+        subject: Subject,
+        until: Tick,
+    ) {
+        self.0
+            .last_pause
+            .fetch_max(millis_rounded_up(until), Ordering::AcqRel);
+        ledger.pause(now, keys, subject, until);
     }
 
     /// What refuses us although we hold no more than it allows does not count as we assume.

@@ -204,8 +204,7 @@ fn html(title: &str) -> String {
 /// An error in the API's own form: the answer to a call, or one item of a 207.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Problem {
-    /// The literal `error`.
-    status: &'static str,
+    status: Failed,
     message: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Detail>,
@@ -217,6 +216,13 @@ pub(super) struct Problem {
     /// Who has the email already; only the items of a 207 show it apart from the message.
     #[serde(skip)]
     existing: Option<u64>,
+}
+
+/// The only value that the status of an error has.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Failed {
+    Error,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -233,7 +239,7 @@ impl Problem {
         message: impl Into<String>,
     ) -> Self {
         Self {
-            status: "error",
+            status: Failed::Error,
             message: message.into(),
             errors: Vec::new(),
             context: BTreeMap::new(),

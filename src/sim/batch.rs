@@ -303,7 +303,8 @@ fn unique_ids(contacts: &Contacts, inputs: &[Input]) -> Result<(), Problem> {
             .flatten();
         let new_key = keys.insert((input.id_property.as_deref(), input.id.to_lowercase()));
         let new_record = record.is_none_or(|id| records.insert(id));
-        if !(new_key && new_record) && !twice.contains(&input.id) {
+        let first = new_key && new_record;
+        if !first && !twice.contains(&input.id) {
             twice.push(input.id.clone());
         }
     }

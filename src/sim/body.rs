@@ -27,6 +27,24 @@ impl From<Bytes> for SimBody {
     }
 }
 
+impl From<Vec<u8>> for SimBody {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl From<String> for SimBody {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<&'static str> for SimBody {
+    fn from(text: &'static str) -> Self {
+        Self(text.into())
+    }
+}
+
 impl Body for SimBody {
     type Data = Bytes;
     type Error = Infallible;

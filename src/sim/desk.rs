@@ -9,7 +9,7 @@ use http::{Response, StatusCode, request};
 use super::answer::{self, Problem, Reply};
 use super::calls::{Contents, Work};
 use super::config::Settings;
-use super::fault::{Fault, Faults, Kind};
+use super::fault::{Answer, Fault, Faults, Kind};
 use super::quota::{Caller, Enforcer, Figures, Refusal};
 use super::routes::{self, Call, Class, Query};
 use super::stats::{Counted, Stats};
@@ -91,13 +91,27 @@ pub(super) struct Ticket {
 enum Next {
     /// Answered at the door.
     Reply(Reply),
-    Work {
-        caller: Caller,
-        class: Class,
-        call: Call,
-        fault: Option<Fault>,
-    },
+    /// The simulator's own counters, which leave no trace in them.
+    Look(Reply),
+    Work(Errand),
     Lost,
+}
+
+/// What an admitted request wants.
+#[derive(Debug)]
+struct Errand {
+    caller: Caller,
+    class: Class,
+    call: Call,
+    fault: Option<Fault>,
+}
+
+/// A request in work.
+struct Scene<'a> {
+    request: &'a Incoming,
+    correlation_id: &'a str,
+    at: Duration,
+    now: Duration,
 }
 
 /// How a request ends.
@@ -183,8 +197,6 @@ impl Desk {
         now: Duration,
     ) -> Ticket {
         self.let_others(now);
-        self.in_flight += 1;
-        self.stats.most_in_flight = self.stats.most_in_flight.max(self.in_flight);
         let mut ticket = Ticket {
             at: now,
             service: Duration::ZERO,
@@ -196,9 +208,11 @@ impl Desk {
         let path = head.uri.path();
         let (class, call) = routes::route(&head.method, path);
         if call == Call::Stats {
-            ticket.next = Next::Reply(Reply::json(StatusCode::OK, &self.stats));
+            ticket.next = Next::Look(Reply::json(StatusCode::OK, &self.stats));
             return ticket;
         }
+        self.in_flight += 1;
+        self.stats.most_in_flight = self.stats.most_in_flight.max(self.in_flight);
         let pick = self.faults.pick(&head.method, path, &mut self.rng);
         if let Some(pick) = &pick {
             if matches!(pick.fault.kind, Kind::DropBefore) {
@@ -229,12 +243,12 @@ impl Desk {
         }
         let fault = pick.map(|pick| pick.fault);
         ticket.service += fault.as_ref().map_or(Duration::ZERO, |fault| fault.delay);
-        ticket.next = Next::Work {
+        ticket.next = Next::Work(Errand {
             caller,
             class,
             call,
             fault,
-        };
+        });
         ticket
     }
 
@@ -288,100 +302,108 @@ impl Desk {
         settings: &Settings,
         now: Duration,
     ) -> Outcome {
-        self.in_flight -= 1;
+        let Ticket {
+            at,
+            correlation_id,
+            figures,
+            next,
+            ..
+        } = ticket;
+        let looked = matches!(next, Next::Look(_));
+        self.in_flight -= u64::from(!looked);
+        let scene = Scene {
+            request,
+            correlation_id: &correlation_id,
+            at,
+            now,
+        };
         let mut extra = Vec::new();
-        let reply = match ticket.next {
-            Next::Lost => {
-                self.stats.dropped += 1;
-                return Outcome::Dropped;
-            }
-            Next::Reply(reply) => reply,
-            Next::Work {
-                ref caller,
-                class,
-                ref call,
-                ref fault,
-            } => match fault.as_ref().map(|fault| &fault.kind) {
-                None => self.work(caller, call, &ticket, request, now),
-                Some(Kind::DropBefore | Kind::DropAfter { worked: false }) => {
-                    self.stats.dropped += 1;
-                    return Outcome::Dropped;
-                }
+        let reply = match next {
+            Next::Lost => return self.lose(),
+            Next::Reply(reply) | Next::Look(reply) => reply,
+            Next::Work(errand) => match errand.fault.as_ref().map(|fault| &fault.kind) {
+                None => self.work(&errand, &scene),
+                Some(Kind::DropBefore | Kind::DropAfter { worked: false }) => return self.lose(),
                 Some(Kind::DropAfter { worked: true }) => {
-                    self.work(caller, call, &ticket, request, now);
-                    self.stats.dropped += 1;
-                    return Outcome::Dropped;
+                    self.work(&errand, &scene);
+                    return self.lose();
                 }
                 Some(Kind::Hang) => {
                     self.stats.hung += 1;
                     return Outcome::Hangs;
                 }
                 Some(Kind::Answer(answer)) => {
-                    if answer.worked {
-                        self.work(caller, call, &ticket, request, now);
+                    let mut reply = self.twist(answer, &errand, &scene);
+                    if reply.status == StatusCode::TOO_MANY_REQUESTS {
+                        reply.retry_after = reply.retry_after.or(settings.retry_after);
                     }
                     extra.clone_from(&answer.headers);
-                    let ids = self.enforcer.ids(caller);
-                    let id = &ticket.correlation_id;
-                    let mut reply = answer::trouble(answer.status, class, ids, id, &mut self.rng);
-                    if let Some(body) = &answer.body {
-                        reply.body = body.clone();
-                    }
-                    if answer.status == StatusCode::TOO_MANY_REQUESTS {
-                        reply.retry_after = settings.retry_after;
-                    }
-                    reply.retry_after = answer.retry_after.or(reply.retry_after);
                     reply
                 }
             },
         };
-        *self
-            .stats
-            .statuses
-            .entry(reply.status.as_u16())
-            .or_default() += 1;
+        if !looked {
+            let status = reply.status.as_u16();
+            *self.stats.statuses.entry(status).or_default() += 1;
+        }
         let date = self.date(now);
         let service = settings
             .service_header
-            .map(|header| service_header(header, now - ticket.at));
-        let mut response =
-            reply.into_response(&ticket.correlation_id, &ticket.figures, date, service);
+            .map(|header| service_header(header, now - at));
+        let mut response = reply.into_response(&correlation_id, &figures, date, service);
         for (name, value) in extra {
             response.headers_mut().insert(name, value);
         }
         Outcome::Answer(Box::new(response))
     }
 
-    fn work(
-        &mut self,
-        caller: &Caller,
-        call: &Call,
-        ticket: &Ticket,
-        request: &Incoming,
-        now: Duration,
-    ) -> Reply {
-        let wall = self.origin + now;
-        let done = match call {
-            _ if request.too_long => Err(Problem::new(
+    fn lose(&mut self) -> Outcome {
+        self.stats.dropped += 1;
+        Outcome::Dropped
+    }
+
+    /// The answer that a fault makes of a request.
+    fn twist(&mut self, fault: &Answer, errand: &Errand, scene: &Scene<'_>) -> Reply {
+        let own = (fault.worked || fault.status.is_none()).then(|| self.work(errand, scene));
+        let mut reply = match (fault.status, own) {
+            (Some(status), _) => {
+                let ids = self.enforcer.ids(&errand.caller);
+                let id = scene.correlation_id;
+                answer::trouble(status, errand.class, ids, id, &mut self.rng)
+            }
+            (None, own) => own.unwrap_or_else(|| Reply::empty(StatusCode::OK)),
+        };
+        if let Some(body) = &fault.body {
+            reply.body = body.clone();
+        }
+        reply.retry_after = fault.retry_after;
+        reply.quota_headers &= fault.quota_headers;
+        reply
+    }
+
+    fn work(&mut self, errand: &Errand, scene: &Scene<'_>) -> Reply {
+        let wall = self.origin + scene.now;
+        let done = match &errand.call {
+            _ if scene.request.too_long => Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "VALIDATION_ERROR",
                 "The request body is too large",
             )),
-            Call::AccountDetails => Ok(self.enforcer.details(caller, wall)),
-            Call::DailyUsage => Ok(self.enforcer.usage(caller, wall)),
-            _ => {
+            Call::AccountDetails => Ok(self.enforcer.details(&errand.caller, wall)),
+            Call::DailyUsage => Ok(self.enforcer.usage(&errand.caller, wall)),
+            call => {
                 let work = Work {
-                    account: self.enforcer.ids(caller).1,
+                    account: self.enforcer.ids(&errand.caller).1,
                     call,
-                    query: Query::new(request.head.uri.query()),
-                    body: &request.body,
-                    started: self.origin + ticket.at,
+                    query: Query::new(scene.request.head.uri.query()),
+                    body: &scene.request.body,
+                    started: self.origin + scene.at,
                     now: wall,
                 };
                 self.contents.perform(&work, &mut self.rng)
             }
         };
-        done.unwrap_or_else(|problem| problem.reply(&ticket.correlation_id))
+        done.unwrap_or_else(|problem| problem.reply(scene.correlation_id))
     }
 
     fn date(&mut self, now: Duration) -> HeaderValue {

@@ -33,7 +33,9 @@ pub(super) enum Kind {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Answer {
-    pub(super) status: StatusCode,
+    /// `None` for the answer that the request would have got anyway.
+    pub(super) status: Option<StatusCode>,
+    pub(super) quota_headers: bool,
     pub(super) retry_after: Option<u64>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Option<Bytes>,
@@ -73,8 +75,19 @@ impl Fault {
     /// Without a [`body`](Self::body) 502 and 52x carry an HTML page and no quota headers, as answers of the edge do, and the
     /// others a JSON error. A 429 is treated as a refusal: it costs daily quota and is not counted in the windows.
     pub fn status(status: StatusCode) -> Self {
+        Self::answer(Some(status))
+    }
+
+    /// The request is worked on and answered as usual, apart from what is said with [`header`](Self::header),
+    /// [`without_quota_headers`](Self::without_quota_headers), [`body`](Self::body) and [`delay`](Self::delay).
+    pub fn own_answer() -> Self {
+        Self::answer(None)
+    }
+
+    fn answer(status: Option<StatusCode>) -> Self {
         Self::new(Kind::Answer(Answer {
             status,
+            quota_headers: true,
             retry_after: None,
             headers: Vec::new(),
             body: None,
@@ -82,7 +95,7 @@ impl Fault {
         }))
     }
 
-    /// Sends `Retry-After` with so many seconds. Only after [`status`](Self::status); without effect otherwise.
+    /// Sends `Retry-After` with so many seconds. Only with an answer; without effect otherwise.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         if let Kind::Answer(answer) = &mut self.kind {
@@ -91,7 +104,7 @@ impl Fault {
         self
     }
 
-    /// Adds a header, or replaces the simulator's own one of that name. Only after [`status`](Self::status).
+    /// Adds a header, or replaces the simulator's own one of that name. Only with an answer.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         if let Kind::Answer(answer) = &mut self.kind {
@@ -100,7 +113,16 @@ impl Fault {
         self
     }
 
-    /// The body to answer with. Only after [`status`](Self::status).
+    /// Leaves the quota headers out, as the API does when it fails to gather them. Only with an answer.
+    #[must_use]
+    pub fn without_quota_headers(mut self) -> Self {
+        if let Kind::Answer(answer) = &mut self.kind {
+            answer.quota_headers = false;
+        }
+        self
+    }
+
+    /// The body to answer with. Only with an answer.
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         if let Kind::Answer(answer) = &mut self.kind {
@@ -109,7 +131,7 @@ impl Fault {
         self
     }
 
-    /// The work is done although the answer says otherwise, as with a 504. Only after [`status`](Self::status).
+    /// The work is done although the answer says otherwise, as with a 504. Only with an answer.
     #[must_use]
     pub fn after_work(mut self) -> Self {
         if let Kind::Answer(answer) = &mut self.kind {
@@ -129,7 +151,7 @@ impl Fault {
     pub(super) fn counts(&self) -> bool {
         match &self.kind {
             Kind::DropBefore => false,
-            Kind::Answer(answer) => answer.status != StatusCode::TOO_MANY_REQUESTS,
+            Kind::Answer(answer) => answer.status != Some(StatusCode::TOO_MANY_REQUESTS),
             _ => true,
         }
     }

@@ -7,7 +7,8 @@ use super::routes::Class;
 
 /// Other programs that spend the same quota, at random moments and at a steady average rate.
 ///
-/// Their requests stand under the same limits: what does not fit is refused to them. They spend the daily pool too.
+/// Their requests stand under the same limits: what does not fit is refused to them. They spend the daily pool too. They begin one
+/// window before the first request of the token that they share, but not before the simulator itself.
 ///
 /// ```
 /// use tower_quota::sim::{Others, Sim};

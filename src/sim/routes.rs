@@ -33,7 +33,7 @@ pub(super) enum Call {
     Associations,
     AccountDetails,
     DailyUsage,
-    /// The simulator's own counters; neither counted nor delayed.
+    /// The simulator's own counters; not counted itself.
     Stats,
     /// An object type that the simulator does not keep.
     OtherType(String),

@@ -82,10 +82,10 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// Sends the request now: the uplink time runs from here, whenever the future is polled.
+    /// Sends the request now: the uplink time runs from here, whenever the future is polled. A body that is not in memory is read
+    /// by the future, and the uplink time then runs from its end.
     fn call(&mut self, request: Request<B>) -> SimFuture<B> {
         let (head, body) = request.into_parts();
-        let now = self.shared.timeline.now();
         let uplink = {
             let mut desk = self.shared.desk();
             self.shared.settings.uplink.draw(&mut desk.rng)
@@ -96,12 +96,12 @@ where
             body: Box::pin(body),
             collected: Vec::new(),
             length: 0,
-            arrival: now + uplink,
+            uplink,
         };
         // A body that is in memory is sent at once. For one that is not, the future takes over, and wakes whoever polls it.
         let state = match upload.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(next) => next,
-            Poll::Pending => State::Uploading(upload),
+            Poll::Pending => State::Uploading(Box::new(upload)),
         };
         SimFuture { state }
     }
@@ -114,7 +114,7 @@ pub struct SimFuture<B> {
 }
 
 enum State<B> {
-    Uploading(Upload<B>),
+    Uploading(Box<Upload<B>>),
     Waiting(oneshot::Receiver<Result<Response<SimBody>, SimError>>),
     Failed(Option<SimError>),
 }
@@ -159,7 +159,7 @@ struct Upload<B> {
     body: Pin<Box<B>>,
     collected: Vec<Bytes>,
     length: usize,
-    arrival: Duration,
+    uplink: Duration,
 }
 
 impl<B> Upload<B>
@@ -210,7 +210,9 @@ where
             too_long: self.length > BODY_LIMIT,
         };
         let (sender, receiver) = oneshot::channel();
-        runtime.spawn(exchange(self.shared.clone(), request, self.arrival, sender));
+        // It arrives when its last byte does.
+        let arrival = self.shared.timeline.now() + self.uplink;
+        runtime.spawn(exchange(self.shared.clone(), request, arrival, sender));
         State::Waiting(receiver)
     }
 }
