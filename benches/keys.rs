@@ -36,6 +36,7 @@ const CALLS: u64 = 500_000;
 const MEMORY_OF: &str = "--memory-of=";
 
 type MakePlan = fn() -> Plan;
+type MakeQuota = fn() -> Quota;
 const PLANS: [(&str, MakePlan); 2] = [("one limit", one_limit), ("HubSpot", hubspot_plan)];
 
 fn main() {
@@ -53,7 +54,7 @@ fn main() {
             nanos: KEYS.map(|keys| ledger_speed(&plan(), keys)),
         });
     }
-    let quotas: [(&str, fn() -> Quota); 2] = [
+    let quotas: [(&str, MakeQuota); 2] = [
         ("one limit", || Quota::new(one_limit())),
         ("HubSpot", || {
             Quota::new(hubspot::api(Tier::Professional, Zone::UTC))
