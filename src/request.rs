@@ -70,7 +70,8 @@ pub struct AccountId(pub String);
 
 /// Request extension: by when the request must be under way, all waiting and repeating included.
 ///
-/// It does not cut off a request that has been sent; a timeout layer does that.
+/// It ends waits; a request that need not wait is sent even when its deadline has passed. It does not cut off a request that has
+/// been sent, nor the time until an inner service is ready; a timeout layer does that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(pub Instant);
 

@@ -40,7 +40,8 @@ impl StackLayer {
         }
     }
 
-    /// Sets how long a request waits at most in each of the layers; 60 s at first.
+    /// Sets how long each single wait of a request may be, in each of the layers; 60 s at first. A
+    /// [`Deadline`](crate::request::Deadline) bounds all waits together.
     #[must_use]
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.retry_after = self.retry_after.max_wait(max_wait);

@@ -51,8 +51,8 @@ impl RetryAfterLayer {
         Ok(self)
     }
 
-    /// Sets how long a request waits for a pause or a backoff at most; 60 s at first. If the server asks for more, the caller gets
-    /// its answer at once, and the pause stays.
+    /// Sets how long each single wait of a request, for a pause or a backoff, may be; 60 s at first. If the server asks for more, the
+    /// caller gets its answer at once, and the pause stays. A [`Deadline`](crate::request::Deadline) bounds all waits together.
     #[must_use]
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;

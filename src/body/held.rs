@@ -179,7 +179,7 @@ impl<E: Into<crate::BoxError>> From<HoldError<E>> for crate::BoxError {
     fn from(error: HoldError<E>) -> Self {
         match error {
             HoldError::Body(error) => error.into(),
-            HoldError::Longer => "the body of the request is longer than its size hint says".into(),
+            HoldError::Longer => "the body of the request is longer than its size hint said".into(),
         }
     }
 }

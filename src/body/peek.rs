@@ -12,6 +12,8 @@ use tokio::time::Sleep;
 
 /// So much of a body is read to understand a response.
 const MOST: usize = 64 * 1024;
+/// And so many frames: empty ones fill no memory limit in bytes.
+const MOST_FRAMES: usize = 1024;
 /// The rest of a slow body is left to the caller after this time.
 pub(crate) const LONGEST_READ: Duration = Duration::from_secs(1);
 /// A frame may be made of pieces; more than these are not looked at.
@@ -169,7 +171,7 @@ impl<B: Body> Future for Peek<B> {
                 copy(data, &mut this.text);
             }
             this.peeked.push_back(frame);
-            if ended || this.text.len() >= MOST {
+            if ended || this.text.len() >= MOST || this.peeked.len() >= MOST_FRAMES {
                 break;
             }
         }

@@ -25,7 +25,8 @@
 //! # Readiness
 //!
 //! The service is always ready. The inner service is made ready after the slots are granted, so nobody holds a place in it while
-//! he waits, and only the very instance that was made ready is called.
+//! he waits, and only the very instance that was made ready is called. Between the grant and the inner service's readiness the
+//! slots are held, for as long as that takes: `max_wait` ends only the wait for slots.
 //!
 //! # Cancel safety
 //!
