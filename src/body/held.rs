@@ -28,8 +28,8 @@ pin_project! {
 }
 
 impl<B> HeldBody<B> {
-    /// A body that streams through and cannot be repeated.
-    pub(crate) fn stream(body: B) -> Self {
+    /// A body that streams through: for a client of this type that is used without a layer that holds bodies.
+    pub fn stream(body: B) -> Self {
         Self {
             inner: Inner::Stream { body },
         }
