@@ -122,6 +122,8 @@ pub(crate) const OURS_WITHOUT_HEADER: Limiter =
 pub(crate) const OURS_WITH_FLOOR: Limiter =
     Limiter::ours("tower-quota, network floor", ours_with_floor);
 
+pub(crate) const TOWER: Limiter = Limiter::peer("tower Buffer + RateLimit", tower_rate_limit);
+
 pub(crate) const ALL: [Limiter; 13] = [
     OURS,
     OURS_WITHOUT_HEADER,
@@ -131,7 +133,7 @@ pub(crate) const ALL: [Limiter; 13] = [
     Limiter::peer("governor, burst N (emulated)", governor_burst),
     Limiter::peer("governor, burst 1 (emulated)", governor_even),
     Limiter::peer("leaky-bucket", leaky_bucket),
-    Limiter::peer("tower Buffer + RateLimit", tower_rate_limit),
+    TOWER,
     Limiter::peer("tower-resilience, sliding log", resilience),
     Limiter::peer("throttle-net Throttle", throttle),
     Limiter::peer("throttle-net smooth", throttle_smooth),
