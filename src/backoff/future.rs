@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::policy::{Attempts, Policy, Verdict};
 use crate::body::{HeldBody, Hold, Peek, PeekBody};
 use crate::core::Tick;
-use crate::quota::{Acquire, Provisional, Quota, Ticket};
+use crate::quota::{Acquire, Patience, Provisional, Quota, Ticket};
 use crate::request::RequestHead;
 use crate::signal::{Outcome, ResponseHead, Signals};
 use crate::{BoxError, QuotaError};
@@ -49,9 +49,17 @@ pin_project! {
         /// On its way.
         Sent { #[pin] future: F },
         /// The body of the response is read: for what it says, or to free the connection.
-        Read { parts: Option<response::Parts>, peek: Peek<RB>, noted: Option<Signals>, held: Option<Provisional> },
+        Read { reading: Option<Box<Reading<RB>>> },
         Done,
     }
+}
+
+/// A response whose body is being read.
+struct Reading<RB: Body> {
+    parts: response::Parts,
+    peek: Peek<RB>,
+    noted: Option<Signals>,
+    held: Option<Provisional>,
 }
 
 /// The request, to be sent again, and what is known about it.
@@ -115,7 +123,7 @@ where
                     original.gate()
                 }
                 StateProj::Gate { acquire } => match ready!(Pin::new(acquire).poll(cx)) {
-                    Ok(_) => Step::Next(State::Ready),
+                    Ok(_) => Step::Ready,
                     Err(error) => Step::End(original.denied(error)),
                 },
                 StateProj::Ready => match ready!(inner.poll_ready(cx)) {
@@ -125,9 +133,12 @@ where
                         original.gate()
                     }
                     Ok(()) => match original.next_request() {
-                        Some(request) => Step::Next(State::Sent {
-                            future: inner.call(request),
-                        }),
+                        Some(request) => {
+                            // Set where it is made: to hand it around would move all of it.
+                            let future = inner.call(request);
+                            state.set(State::Sent { future });
+                            continue;
+                        }
                         None => return Poll::Pending,
                     },
                     Err(error) => Step::End(Err(error.into())),
@@ -136,25 +147,22 @@ where
                     Ok(response) => original.answered(response),
                     Err(error) => original.lost(error.into()),
                 },
-                StateProj::Read {
-                    parts,
-                    peek,
-                    noted,
-                    held,
-                } => {
-                    let Poll::Ready((body, text)) = Pin::new(peek).poll(cx) else {
-                        if let (Some(parts), None, None) = (parts, noted, &held) {
-                            *held = original.hold(&ResponseHead::from(&*parts));
+                StateProj::Read { reading } => {
+                    let Some(unfinished) = reading else {
+                        return Poll::Pending;
+                    };
+                    let Poll::Ready((body, text)) = Pin::new(&mut unfinished.peek).poll(cx) else {
+                        if unfinished.noted.is_none() && unfinished.held.is_none() {
+                            unfinished.held = original.hold(&ResponseHead::from(&unfinished.parts));
                         }
                         return Poll::Pending;
                     };
-                    let Some(parts) = parts.take() else {
+                    let Some(reading) = reading.take() else {
                         return Poll::Pending;
                     };
-                    let held = held.take();
-                    let step =
-                        original.read(Response::from_parts(parts, body), noted.take(), &text);
-                    if let Some(held) = held {
+                    let response = Response::from_parts(reading.parts, body);
+                    let step = original.read(response, reading.noted, &text);
+                    if let Some(held) = reading.held {
                         held.end();
                     }
                     step
@@ -163,7 +171,12 @@ where
                 StateProj::Done => return Poll::Pending,
             };
             match step {
-                Step::Next(next) => state.set(next),
+                Step::Ready => state.set(State::Ready),
+                Step::Gate(acquire) => state.set(State::Gate { acquire }),
+                Step::BackOff(alarm) => state.set(State::BackOff { alarm }),
+                Step::Read(reading) => state.set(State::Read {
+                    reading: Some(reading),
+                }),
                 Step::End(answer) => {
                     state.set(State::Done);
                     return Poll::Ready(answer);
@@ -173,8 +186,12 @@ where
     }
 }
 
-enum Step<F, B, RB: Body> {
-    Next(State<F, B, RB>),
+/// What comes next.
+enum Step<RB: Body> {
+    Ready,
+    Gate(Acquire),
+    BackOff(Pin<Box<Sleep>>),
+    Read(Box<Reading<RB>>),
     End(Result<Response<PeekBody<RB>>, BoxError>),
 }
 
@@ -190,11 +207,9 @@ impl<B: Body, RB: Body> Original<B, RB> {
             .map(|parts| self.quota().ticket(RequestHead::from(parts)))
     }
 
-    fn deadline(&self) -> Tick {
-        let head = self.parts.as_ref().map(RequestHead::from);
-        head.map_or(Tick::ZERO, |head| {
-            self.quota().deadline(self.policy.max_wait, head)
-        })
+    fn patience(&self) -> Option<Patience> {
+        let head = RequestHead::from(self.parts.as_ref()?);
+        Some(self.quota().patience(self.policy.max_wait, head))
     }
 
     /// Whether a pause holds the request up now.
@@ -205,18 +220,18 @@ impl<B: Body, RB: Body> Original<B, RB> {
                 .is_some_and(|ticket| self.quota().paused_until(&ticket).is_some())
     }
 
-    fn gate<F>(&self) -> Step<F, B, RB> {
-        let ticket = if self.quota().may_be_paused() {
-            self.ticket()
+    fn gate(&self) -> Step<RB> {
+        let gated = if self.quota().may_be_paused() {
+            self.ticket().zip(self.patience())
         } else {
             None
         };
-        Step::Next(match ticket {
-            Some(ticket) => State::Gate {
-                acquire: Acquire::no_pause(self.quota().clone(), ticket, self.deadline()),
-            },
-            None => State::Ready,
-        })
+        match gated {
+            Some((ticket, patience)) => {
+                Step::Gate(Acquire::no_pause(self.quota().clone(), ticket, patience))
+            }
+            None => Step::Ready,
+        }
     }
 
     /// The request for the next attempt; the original is kept while there may be a further one.
@@ -236,7 +251,7 @@ impl<B: Body, RB: Body> Original<B, RB> {
         self.body.is_some()
     }
 
-    fn answered<F>(&mut self, response: Response<RB>) -> Step<F, B, RB> {
+    fn answered(&mut self, response: Response<RB>) -> Step<RB> {
         let head = ResponseHead::from(&response);
         let noted = self.quota().noted(&response);
         if let Some(signals) = noted.filter(|signals| self.verdict(signals) == Verdict::GiveBack) {
@@ -253,12 +268,12 @@ impl<B: Body, RB: Body> Original<B, RB> {
         };
         if wants_body || self.verdict(&signals) != Verdict::GiveBack {
             let (parts, body) = response.into_parts();
-            return Step::Next(State::Read {
-                parts: Some(parts),
+            return Step::Read(Box::new(Reading {
+                parts,
                 peek: Peek::new(body),
                 noted,
                 held: None,
-            });
+            }));
         }
         self.earn(&signals);
         let mut response = response.map(PeekBody::untouched);
@@ -281,12 +296,12 @@ impl<B: Body, RB: Body> Original<B, RB> {
         Some(self.quota().hold_while_reading(&ticket, head))
     }
 
-    fn read<F>(
+    fn read(
         &mut self,
         mut response: Response<PeekBody<RB>>,
         noted: Option<Signals>,
         text: &[u8],
-    ) -> Step<F, B, RB> {
+    ) -> Step<RB> {
         let Some(ticket) = self.ticket() else {
             return Step::End(Ok(response));
         };
@@ -327,7 +342,7 @@ impl<B: Body, RB: Body> Original<B, RB> {
         self.back_off(wait)
     }
 
-    fn lost<F>(&mut self, error: BoxError) -> Step<F, B, RB> {
+    fn lost(&mut self, error: BoxError) -> Step<RB> {
         if let Some(quota) = error.downcast_ref::<QuotaError>() {
             tracing::debug!(target: "tower_quota::denied", error = %quota);
             // It was not sent.
@@ -359,13 +374,11 @@ impl<B: Body, RB: Body> Original<B, RB> {
         self.back_off(wait)
     }
 
-    fn back_off<F>(&self, wait: Duration) -> Step<F, B, RB> {
+    fn back_off(&self, wait: Duration) -> Step<RB> {
         if wait.is_zero() {
             return self.gate();
         }
-        Step::Next(State::BackOff {
-            alarm: Box::pin(tokio::time::sleep(wait)),
-        })
+        Step::BackOff(Box::pin(tokio::time::sleep(wait)))
     }
 
     fn verdict(&self, signals: &Signals) -> Verdict {
@@ -384,12 +397,9 @@ impl<B: Body, RB: Body> Original<B, RB> {
 
     /// The wait, if it and all pauses are over before the request's deadline.
     fn allowed(&self, wait: Duration, ticket: &Ticket) -> Option<Duration> {
-        let end = self
-            .quota()
-            .now()
-            .after(wait)
-            .max(self.quota().paused_until(ticket).unwrap_or(Tick::ZERO));
-        (end <= self.deadline()).then_some(wait)
+        let now = self.quota().now();
+        let pause = self.quota().paused_until(ticket).unwrap_or(Tick::ZERO);
+        (now.after(wait).max(pause) <= self.patience()?.ends(now)).then_some(wait)
     }
 
     /// The quota allows no further attempt: the caller gets the answer to the last one, if it is still here.

@@ -1,22 +1,31 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::header::HeaderName;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::body::ErrorBody;
 use super::{ASSOCIATIONS, BURST, DAILY, OAUTH, SEARCH};
 use crate::plan::RouteClass;
-use crate::signal::header::counter;
+use crate::signal::header::{Fields, Names};
 use crate::signal::{
-    Observed, Outcome, Refusal, ResponseHead, SignalReader, Signals, StandardSignals, is_cached,
+    Observed, Outcome, Refusal, ResponseHead, SignalReader, Signals, read_standard,
 };
 
-static MAX: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-max");
-static REMAINING: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-remaining");
-static INTERVAL: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-interval-milliseconds");
-static PER_DAY: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-daily");
-static LEFT_TODAY: HeaderName = HeaderName::from_static("x-hubspot-ratelimit-daily-remaining");
+/// HubSpot's quota headers, and their places.
+static NAMES: Names<5> = Names::new([
+    "x-hubspot-ratelimit-max",
+    "x-hubspot-ratelimit-remaining",
+    "x-hubspot-ratelimit-interval-milliseconds",
+    "x-hubspot-ratelimit-daily",
+    "x-hubspot-ratelimit-daily-remaining",
+]);
+const MAX: usize = 0;
+const REMAINING: usize = 1;
+const INTERVAL: usize = 2;
+const PER_DAY: usize = 3;
+const LEFT_TODAY: usize = 4;
+
+type QuotaFields<'a> = Fields<'a, 5>;
 
 /// The message of a search refusal, which is often all that tells it.
 const SECONDLY_MESSAGE: &str = "You have reached your secondly limit.";
@@ -35,7 +44,7 @@ const MOVE: Duration = Duration::from_secs(5 * 60);
 
 const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Reads HubSpot's quota headers and error bodies, and all that [`StandardSignals`] reads.
+/// Reads HubSpot's quota headers and error bodies, and all that [`StandardSignals`](crate::signal::StandardSignals) reads.
 ///
 /// A refusal (429, and the rare 500 with a search's message) names the limit that pauses:
 ///
@@ -66,16 +75,16 @@ impl SignalReader for HubspotSignals {
     }
 
     fn read(&self, response: &ResponseHead<'_>, class: RouteClass, body: &[u8]) -> Signals {
-        let mut signals = StandardSignals.read(response, class, body);
-        let cached = is_cached(response.headers);
+        let (mut signals, cached) = read_standard(response);
         let mut empty_pool = false;
         if !cached {
-            let daily = daily(response.headers);
+            let fields = NAMES.find(response.headers);
+            let daily = daily(&fields);
             empty_pool = daily
                 .as_ref()
                 .is_some_and(|daily| daily.remaining == Some(0));
             let burst = match class {
-                RouteClass::General => burst(response.headers),
+                RouteClass::General => burst(&fields),
                 _ => None,
             };
             signals.observed.extend(burst.into_iter().chain(daily));
@@ -152,28 +161,29 @@ fn says(text: &Option<Cow<'_, str>>, expected: &str) -> bool {
     text.as_deref().is_some_and(|text| text.trim() == expected)
 }
 
-fn burst(headers: &HeaderMap) -> Option<Observed> {
-    let mut observed = observed(headers, BURST, &MAX, &REMAINING);
-    let window = counter(headers, &INTERVAL).map(Duration::from_millis);
+fn burst(fields: &QuotaFields<'_>) -> Option<Observed> {
+    let mut observed = observed(fields, BURST, MAX, REMAINING);
+    let window = fields.counter(INTERVAL).map(Duration::from_millis);
     observed.window = window.filter(|window| !window.is_zero() && *window <= LONGEST_WINDOW);
     (observed != Observed::new(BURST)).then_some(observed)
 }
 
-fn daily(headers: &HeaderMap) -> Option<Observed> {
-    let observed = observed(headers, DAILY, &PER_DAY, &LEFT_TODAY);
+fn daily(fields: &QuotaFields<'_>) -> Option<Observed> {
+    let observed = observed(fields, DAILY, PER_DAY, LEFT_TODAY);
     (observed != Observed::new(DAILY)).then_some(observed)
 }
 
 fn observed(
-    headers: &HeaderMap,
+    fields: &QuotaFields<'_>,
     limit: &'static str,
-    quota: &HeaderName,
-    remaining: &HeaderName,
+    quota: usize,
+    remaining: usize,
 ) -> Observed {
     let mut observed = Observed::new(limit);
     // A limit of nothing is no limit of HubSpot's.
-    observed.quota = counter(headers, quota).filter(|quota| *quota > 0);
-    observed.remaining = counter(headers, remaining)
+    observed.quota = fields.counter(quota).filter(|quota| *quota > 0);
+    observed.remaining = fields
+        .counter(remaining)
         .filter(|remaining| observed.quota.is_none_or(|quota| *remaining <= quota));
     observed
 }

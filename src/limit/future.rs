@@ -9,8 +9,8 @@ use tower_service::Service;
 
 use crate::BoxError;
 use crate::body::{Peek, PeekBody};
-use crate::quota::{Acquire, Permit, Provisional, Quota, Ticket};
-use crate::signal::{Outcome, ResponseHead};
+use crate::quota::{Acquire, Permit, Provisional};
+use crate::signal::{ResponseHead, Signals};
 
 pin_project! {
     /// The future of [`TokenLimit`](super::TokenLimit).
@@ -19,27 +19,37 @@ pin_project! {
         S: Service<Req>,
         RB: Body,
     {
+        // What is to be called, until it is.
+        call: Option<(S, Req)>,
         #[pin]
-        state: State<S, Req, S::Future, RB>,
+        state: State<S::Future, RB>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, Req, F, RB>
+    enum State<F, RB>
     where
         RB: Body,
     {
         /// Stands in line for its slots.
-        Admit { acquire: Acquire, call: Option<(S, Req)> },
+        Admit { acquire: Acquire },
         /// Has its slots; the inner service is not ready yet.
-        Ready { permit: Option<Permit>, call: Option<(S, Req)> },
+        Ready { permit: Option<Permit> },
         /// On its way.
         Sent { permit: Option<Permit>, #[pin] future: F },
         /// Refused or failed: the body says why.
-        Read { parts: Option<response::Parts>, peek: Peek<RB>, quota: Quota, ticket: Ticket, held: Option<Provisional> },
+        Read { reading: Option<Box<Reading<RB>>> },
         Done,
     }
+}
+
+/// A response whose body is being read.
+struct Reading<RB: Body> {
+    permit: Permit,
+    parts: response::Parts,
+    peek: Peek<RB>,
+    held: Option<Provisional>,
 }
 
 impl<S, Req, RB> ResponseFuture<S, Req, RB>
@@ -49,10 +59,8 @@ where
 {
     pub(super) fn new(acquire: Acquire, inner: S, request: Req) -> Self {
         Self {
-            state: State::Admit {
-                acquire,
-                call: Some((inner, request)),
-            },
+            call: Some((inner, request)),
+            state: State::Admit { acquire },
         }
     }
 }
@@ -66,145 +74,129 @@ where
     type Output = Result<Response<PeekBody<RB>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let this = self.project();
+        let (call, mut state) = (this.call, this.state);
         loop {
-            let next = match state.as_mut().project() {
-                StateProj::Admit { acquire, call } => match ready!(Pin::new(acquire).poll(cx)) {
-                    Ok(permit) => State::Ready {
-                        permit: Some(permit),
-                        call: call.take(),
-                    },
-                    Err(error) => {
-                        state.set(State::Done);
-                        return Poll::Ready(Err(error.into()));
+            // Each state is set where it is made: to hand it around would move all of it.
+            let answer = match state.as_mut().project() {
+                StateProj::Admit { acquire } => match ready!(Pin::new(acquire).poll(cx)) {
+                    Ok(permit) => {
+                        let permit = Some(permit);
+                        state.set(State::Ready { permit });
+                        continue;
                     }
+                    Err(error) => Err(error.into()),
                 },
-                StateProj::Ready { permit, call } => {
+                StateProj::Ready { permit } => {
                     let Some((inner, _)) = call else {
                         return Poll::Pending;
                     };
-                    if let Err(error) = ready!(inner.poll_ready(cx)) {
-                        state.set(State::Done);
-                        return Poll::Ready(Err(error.into()));
-                    }
-                    let (Some(permit), Some((mut inner, request))) = (permit.take(), call.take())
-                    else {
-                        return Poll::Pending;
-                    };
-                    match permit.send() {
-                        Ok(permit) => State::Sent {
-                            permit: Some(permit),
-                            future: inner.call(request),
-                        },
-                        // A pause began in the meantime: back in line, and nobody keeps the inner service reserved.
-                        Err(acquire) => State::Admit {
-                            acquire,
-                            call: Some((inner.clone(), request)),
-                        },
-                    }
-                }
-                StateProj::Sent { permit, future } => {
-                    let answer = ready!(future.poll(cx));
-                    let permit = permit.take();
-                    match answer {
-                        Ok(response) => match settle(permit, response) {
-                            Answer::Response(response) => {
-                                state.set(State::Done);
-                                return Poll::Ready(Ok(response));
+                    match ready!(inner.poll_ready(cx)) {
+                        Ok(()) => {
+                            let (Some(permit), Some((mut inner, request))) =
+                                (permit.take(), call.take())
+                            else {
+                                return Poll::Pending;
+                            };
+                            match permit.send() {
+                                Ok(permit) => state.set(State::Sent {
+                                    permit: Some(permit),
+                                    future: inner.call(request),
+                                }),
+                                // A pause began in the meantime: back in line, and nobody keeps the inner service reserved.
+                                Err(acquire) => {
+                                    *call = Some((inner.clone(), request));
+                                    state.set(State::Admit { acquire });
+                                }
                             }
-                            Answer::Unread {
-                                parts,
-                                body,
-                                quota,
-                                ticket,
-                            } => State::Read {
-                                parts: Some(parts),
-                                peek: Peek::new(body),
-                                quota,
-                                ticket,
-                                held: None,
-                            },
-                        },
-                        Err(error) => {
-                            drop(permit);
-                            state.set(State::Done);
-                            return Poll::Ready(Err(error.into()));
+                            continue;
                         }
+                        Err(error) => Err(error.into()),
                     }
                 }
-                StateProj::Read {
-                    parts,
-                    peek,
-                    quota,
-                    ticket,
-                    held,
-                } => {
-                    let Some(head) = parts.as_ref().map(ResponseHead::from) else {
-                        return Poll::Pending;
-                    };
-                    let Poll::Ready((body, text)) = Pin::new(peek).poll(cx) else {
-                        if held.is_none() {
-                            *held = Some(quota.hold_while_reading(ticket, &head));
+                StateProj::Sent { permit, future } => match ready!(future.poll(cx)) {
+                    Ok(response) => match settle(permit, response) {
+                        Ok(response) => Ok(response),
+                        Err(reading) => {
+                            let reading = Some(reading);
+                            state.set(State::Read { reading });
+                            continue;
                         }
+                    },
+                    Err(error) => Err(error.into()),
+                },
+                StateProj::Read { reading } => {
+                    let Some(unfinished) = reading else {
                         return Poll::Pending;
                     };
-                    let signals = quota.read(ticket, &head, &text);
-                    let Some(parts) = parts.take() else {
+                    let read = ready!(unfinished.poll(cx));
+                    let Some(reading) = reading.take() else {
                         return Poll::Pending;
                     };
-                    let mut response = Response::from_parts(parts, body);
-                    quota.note(ticket, signals, &mut response);
-                    if let Some(held) = held.take() {
-                        held.end();
-                    }
-                    state.set(State::Done);
-                    return Poll::Ready(Ok(response));
+                    Ok(reading.finish(read))
                 }
                 // Polled again after it was ready.
                 StateProj::Done => return Poll::Pending,
             };
-            state.set(next);
+            state.set(State::Done);
+            return Poll::Ready(answer);
         }
     }
 }
 
-enum Answer<RB: Body> {
-    Response(Response<PeekBody<RB>>),
-    Unread {
-        parts: response::Parts,
-        body: RB,
-        quota: Quota,
-        ticket: Ticket,
-    },
-}
-
-/// The head of the response has arrived: the slots begin to cool.
-fn settle<RB: Body>(permit: Option<Permit>, response: Response<RB>) -> Answer<RB> {
-    let Some(permit) = permit else {
-        return Answer::Response(response.map(PeekBody::untouched));
+/// The head of the response has arrived: the slots begin to cool. Gives back the response, unless its body is to be read.
+fn settle<RB: Body>(
+    held: &mut Option<Permit>,
+    response: Response<RB>,
+) -> Result<Response<PeekBody<RB>>, Box<Reading<RB>>> {
+    let Some(mut permit) = held.take() else {
+        return Ok(response.map(PeekBody::untouched));
     };
-    let (quota, ticket) = (permit.quota().clone(), permit.ticket());
+    if let Some(signals) = permit.quota().noted(&response) {
+        let signals = signals.clone();
+        permit.over(&signals);
+        return Ok(response.map(PeekBody::untouched));
+    }
     let head = ResponseHead::from(&response);
-    let noted = quota.noted(&response).cloned();
-    let is_noted = noted.is_some();
-    let signals = noted.unwrap_or_else(|| quota.read(&ticket, &head, &[]));
-    match signals.outcome {
-        Outcome::Answered => permit.settle(signals.service_time),
-        _ => permit.fail(),
-    }
-    if is_noted {
-        return Answer::Response(response.map(PeekBody::untouched));
-    }
-    if quota.wants_body(&head) {
+    let signals = permit.quota().read(&permit.ticket(), &head, &[]);
+    permit.over(&signals);
+    if permit.quota().wants_body(&head) {
         let (parts, body) = response.into_parts();
-        return Answer::Unread {
+        return Err(Box::new(Reading {
+            permit,
             parts,
-            body,
-            quota,
-            ticket,
-        };
+            peek: Peek::new(body),
+            held: None,
+        }));
     }
     let mut response = response.map(PeekBody::untouched);
-    quota.note(&ticket, signals, &mut response);
-    Answer::Response(response)
+    permit
+        .quota()
+        .note(&permit.ticket(), signals, &mut response);
+    Ok(response)
+}
+
+impl<RB: Body> Reading<RB> {
+    /// The body for the caller, and what the response says, body included.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(PeekBody<RB>, Signals)> {
+        let (quota, ticket) = (self.permit.quota(), self.permit.ticket());
+        let head = ResponseHead::from(&self.parts);
+        let Poll::Ready((body, text)) = Pin::new(&mut self.peek).poll(cx) else {
+            if self.held.is_none() {
+                self.held = Some(quota.hold_while_reading(&ticket, &head));
+            }
+            return Poll::Pending;
+        };
+        Poll::Ready((body, quota.read(&ticket, &head, &text)))
+    }
+
+    fn finish(self, (body, signals): (PeekBody<RB>, Signals)) -> Response<PeekBody<RB>> {
+        let mut response = Response::from_parts(self.parts, body);
+        let (quota, ticket) = (self.permit.quota(), self.permit.ticket());
+        quota.note(&ticket, signals, &mut response);
+        if let Some(held) = self.held {
+            held.end();
+        }
+        response
+    }
 }

@@ -50,9 +50,9 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let head = RequestHead::from(&request);
         let ticket = self.quota.ticket(head);
-        let deadline = self.quota.deadline(self.max_wait, head);
+        let patience = self.quota.patience(self.max_wait, head);
         ResponseFuture::new(
-            Acquire::slots(self.quota.clone(), ticket, deadline),
+            Acquire::slots(self.quota.clone(), ticket, patience),
             self.inner.clone(),
             request,
         )

@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::time::Sleep;
 
-use super::{Quota, Ticket};
+use super::{Patience, Quota, Ticket};
 use crate::core::{self, Admission, Progress, Tick, WaiterId};
 use crate::error::QuotaError;
+use crate::signal::{Outcome, Signals};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct Acquire {
     quota: Quota,
     ticket: Ticket,
     wanted: Wanted,
+    patience: Patience,
+    /// Known when the wait begins.
     deadline: Tick,
     state: State,
     /// Made only when there is something to wait for.
@@ -46,41 +48,43 @@ enum State {
 
 impl Acquire {
     /// A slot under every limit that governs the request.
-    pub(crate) fn slots(quota: Quota, ticket: Ticket, deadline: Tick) -> Self {
+    pub(crate) fn slots(quota: Quota, ticket: Ticket, patience: Patience) -> Self {
         Self {
             quota,
             ticket,
             wanted: Wanted::Slots,
-            deadline,
+            patience,
+            deadline: Tick::NEVER,
             state: State::New,
             alarm: None,
         }
     }
 
     /// No slot, but the end of every pause that holds the request up.
-    pub(crate) fn no_pause(quota: Quota, ticket: Ticket, deadline: Tick) -> Self {
-        let mut acquire = Self::slots(quota, ticket, deadline);
+    pub(crate) fn no_pause(quota: Quota, ticket: Ticket, patience: Patience) -> Self {
+        let mut acquire = Self::slots(quota, ticket, patience);
         acquire.wanted = Wanted::NoPause;
         acquire
     }
 
     fn ask(&mut self) -> Admission {
-        let (Ticket { keys, class }, deadline) = (self.ticket, self.deadline);
-        match self.wanted {
-            Wanted::Slots => self
-                .quota
-                .ledger(|ledger, now| ledger.admit(now, keys, class, deadline)),
-            Wanted::NoPause => self
-                .quota
-                .ledger(|ledger, now| ledger.admit_through_pauses(now, keys, class, deadline)),
-        }
+        let Ticket { keys, class } = self.ticket;
+        self.quota.ledger(|ledger, now| {
+            self.deadline = self.patience.ends(now.tick);
+            match self.wanted {
+                Wanted::Slots => ledger.admit(now, keys, class, self.deadline),
+                Wanted::NoPause => ledger.admit_through_pauses(now, keys, class, self.deadline),
+            }
+        })
     }
 
-    fn granted(&mut self, permit: core::Permit) -> Permit {
+    fn granted(&self, permit: core::Permit, pauses: Option<u64>) -> Permit {
         Permit {
             quota: self.quota.clone(),
             ticket: self.ticket,
+            patience: self.patience,
             deadline: self.deadline,
+            pauses,
             inner: Some(permit),
         }
     }
@@ -93,8 +97,11 @@ impl Future for Acquire {
         let this = self.get_mut();
         if matches!(this.state, State::New) {
             this.state = State::Done;
+            let pauses = this.quota.pauses();
             match this.ask() {
-                Admission::Granted(permit) => return Poll::Ready(Ok(this.granted(permit))),
+                Admission::Granted(permit) => {
+                    return Poll::Ready(Ok(this.granted(permit, Some(pauses))));
+                }
                 Admission::Denied(denial) => {
                     return Poll::Ready(Err(this.quota.error(&this.ticket, denial)));
                 }
@@ -110,7 +117,7 @@ impl Future for Acquire {
                 .quota
                 .ledger(|ledger, now| ledger.poll(now, waiter, Some(cx.waker())))
             {
-                Progress::Granted(permit) => return Poll::Ready(Ok(this.granted(permit))),
+                Progress::Granted(permit) => return Poll::Ready(Ok(this.granted(permit, None))),
                 Progress::Denied(denial) => {
                     return Poll::Ready(Err(this.quota.error(&this.ticket, denial)));
                 }
@@ -144,7 +151,10 @@ impl Drop for Acquire {
 pub(crate) struct Permit {
     quota: Quota,
     ticket: Ticket,
+    patience: Patience,
     deadline: Tick,
+    /// How many pauses there had been when it was granted; unknown if that was before its owner knew.
+    pauses: Option<u64>,
     inner: Option<core::Permit>,
 }
 
@@ -166,6 +176,12 @@ impl Permit {
         let Some(mut permit) = self.inner.take() else {
             return Ok(self);
         };
+        if self.pauses == Some(self.quota.pauses()) {
+            // No pause has begun since: the ledger need not be asked.
+            permit.mark_sent(self.quota.now());
+            self.inner = Some(permit);
+            return Ok(self);
+        }
         let deadline = self.deadline;
         match self
             .quota
@@ -176,25 +192,21 @@ impl Permit {
                 Ok(self)
             }
             Err(waiter) => {
-                let mut acquire = Acquire::slots(self.quota.clone(), self.ticket, deadline);
+                let mut acquire = Acquire::slots(self.quota.clone(), self.ticket, self.patience);
+                acquire.deadline = deadline;
                 acquire.state = State::Waiting(waiter);
                 Err(acquire)
             }
         }
     }
 
-    /// A response has arrived that refuses the request or says that the server failed.
-    pub(crate) fn fail(mut self) {
+    /// A response has arrived: the slots begin to cool. An answer's service time is credited.
+    pub(crate) fn over(&mut self, answer: &Signals) {
         if let Some(permit) = self.inner.take() {
-            self.quota.ledger(|ledger, now| ledger.fail(now, permit));
-        }
-    }
-
-    /// The answer has arrived.
-    pub(crate) fn settle(mut self, service_time: Option<Duration>) {
-        if let Some(permit) = self.inner.take() {
-            self.quota
-                .ledger(|ledger, now| ledger.settle(now, permit, service_time));
+            self.quota.ledger(|ledger, now| match answer.outcome {
+                Outcome::Answered => ledger.settle(now, permit, answer.service_time),
+                _ => ledger.fail(now, permit),
+            });
         }
     }
 }

@@ -23,6 +23,7 @@ mod acquire;
 mod note;
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,8 @@ use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
 pub struct Quota(Arc<Shared>);
 
 struct Shared {
+    /// Tells this quota from all others of the process.
+    number: NonZeroU64,
     api: Api,
     clock: Clock,
     source: TokenSource,
@@ -52,6 +55,8 @@ struct Shared {
     counts_days: bool,
     /// No pause lasts longer than this many milliseconds on the clock; lets those who only wait for pauses go without a lock.
     last_pause: AtomicU64,
+    /// How many pauses have begun.
+    pauses: AtomicU64,
 }
 
 /// What the ledger must know of one request.
@@ -59,6 +64,20 @@ struct Shared {
 pub(crate) struct Ticket {
     pub(crate) keys: Keys,
     pub(crate) class: RouteClass,
+}
+
+/// How long a request may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    max_wait: Duration,
+    deadline: Tick,
+}
+
+impl Patience {
+    /// The last tick at which a wait that begins now may end.
+    pub(crate) fn ends(self, now: Tick) -> Tick {
+        now.after(self.max_wait).min(self.deadline)
+    }
 }
 
 /// # Making one
@@ -213,13 +232,18 @@ impl Quota {
         }
     }
 
-    /// The last tick at which a request may still wait: `max_wait` from now, or its own deadline if that is sooner.
-    pub(crate) fn deadline(&self, max_wait: Duration, head: RequestHead<'_>) -> Tick {
-        let own = head
-            .extensions
-            .get::<Deadline>()
-            .map_or(Tick::NEVER, |deadline| self.0.clock.tick_of(deadline.0));
-        Tick::from(self.0.clock.elapsed()).after(max_wait).min(own)
+    /// How long the request may wait each time: `max_wait`, and not beyond its own deadline.
+    pub(crate) fn patience(&self, max_wait: Duration, head: RequestHead<'_>) -> Patience {
+        let deadline = head.extensions.get::<Deadline>();
+        Patience {
+            max_wait,
+            deadline: deadline.map_or(Tick::NEVER, |deadline| self.0.clock.tick_of(deadline.0)),
+        }
+    }
+
+    /// How many pauses have begun so far. As long as this stays the same, nobody who was granted a permit is held.
+    fn pauses(&self) -> u64 {
+        self.0.pauses.load(Ordering::Acquire)
     }
 
     pub(crate) fn now(&self) -> Tick {
@@ -314,7 +338,10 @@ impl QuotaBuilder {
             ledger.set_max_waiting(most);
         }
         let is_pool = |limit: &Limit| matches!(limit.rule(), Rule::Calendar { .. });
+        static QUOTAS: AtomicU64 = AtomicU64::new(0);
+        let number = QUOTAS.fetch_add(1, Ordering::Relaxed);
         Quota(Arc::new(Shared {
+            number: NonZeroU64::MIN.saturating_add(number),
             counts_days: self.api.plan().limits().iter().any(is_pool),
             api: self.api,
             clock: self.clock.unwrap_or_else(Clock::system),
@@ -322,6 +349,7 @@ impl QuotaBuilder {
             fingerprinter: Fingerprinter::default(),
             ledger: Mutex::new(ledger),
             last_pause: AtomicU64::new(0),
+            pauses: AtomicU64::new(0),
         }))
     }
 }

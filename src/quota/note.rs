@@ -1,15 +1,14 @@
 //! What a response does to the ledger.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::Response;
 
-use super::{Quota, Shared, Ticket};
+use super::{Quota, Ticket};
 use crate::body::LONGEST_READ;
 use crate::core::{Keys, Ledger, Now, Subject, Tick};
-use crate::signal::{Outcome, Refusal, ResponseHead, Signals};
+use crate::signal::{Noted, Outcome, Refusal, ResponseHead, Signals};
 
 /// Pause of a token that knows no window, when the response does not say how long.
 const PAUSE_WITHOUT_WINDOW: Duration = Duration::from_secs(1);
@@ -43,10 +42,6 @@ impl Drop for Provisional {
     }
 }
 
-/// Response extension: the signals have been noted in the ledger of this quota.
-#[derive(Clone)]
-struct Noted(Weak<Shared>);
-
 impl Quota {
     /// Whether the body of this response is worth reading for its signals.
     pub(crate) fn wants_body(&self, response: &ResponseHead<'_>) -> bool {
@@ -64,13 +59,17 @@ impl Quota {
 
     /// The signals that a layer of the same quota further inside has read and noted already.
     pub(crate) fn noted<'a, B>(&self, response: &'a Response<B>) -> Option<&'a Signals> {
-        let Noted(by) = response.extensions().get()?;
-        let is_ours = std::ptr::eq(by.as_ptr(), Arc::as_ptr(&self.0));
-        response.extensions().get().filter(|_| is_ours)
+        let signals = response.extensions().get::<Signals>()?;
+        (signals.noted.0 == Some(self.0.number)).then_some(signals)
     }
 
     /// Acts on the signals and attaches them to the response.
-    pub(crate) fn note<B>(&self, ticket: &Ticket, signals: Signals, response: &mut Response<B>) {
+    pub(crate) fn note<B>(
+        &self,
+        ticket: &Ticket,
+        mut signals: Signals,
+        response: &mut Response<B>,
+    ) {
         if let Some((subject, length)) = self.hold(ticket, &signals) {
             tracing::warn!(
                 target: "tower_quota::paused",
@@ -83,9 +82,7 @@ impl Quota {
             );
             self.distrust(ticket, subject);
         }
-        response
-            .extensions_mut()
-            .insert(Noted(Arc::downgrade(&self.0)));
+        signals.noted = Noted(Some(self.0.number));
         response.extensions_mut().insert(signals);
     }
 
@@ -163,6 +160,7 @@ impl Quota {
         self.0
             .last_pause
             .fetch_max(millis_rounded_up(until), Ordering::AcqRel);
+        self.0.pauses.fetch_add(1, Ordering::AcqRel);
         ledger.pause(now, keys, subject, until);
     }
 

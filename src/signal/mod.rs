@@ -12,13 +12,14 @@ mod service_time;
 mod standard;
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use http::{HeaderMap, Response, StatusCode};
 
 pub use self::standard::StandardSignals;
 #[cfg(feature = "hubspot")]
-pub(crate) use self::standard::is_cached;
+pub(crate) use self::standard::read as read_standard;
 use crate::plan::RouteClass;
 
 /// What one response says about quota. An extension of every response that passed a layer of this crate.
@@ -33,6 +34,19 @@ pub struct Signals {
     pub service_time: Option<Duration>,
     /// What the response says of single limits.
     pub observed: Vec<Observed>,
+    /// In whose ledger they have been noted.
+    pub(crate) noted: Noted,
+}
+
+/// The number of the quota in whose ledger signals have been noted. It is no part of what the response says, so signals that
+/// differ only in this are equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Noted(pub(crate) Option<NonZeroU64>);
+
+impl PartialEq for Noted {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Signals {
@@ -43,6 +57,7 @@ impl Signals {
             retry_after: None,
             service_time: None,
             observed: Vec::new(),
+            noted: Noted::default(),
         }
     }
 }

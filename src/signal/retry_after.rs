@@ -1,9 +1,10 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use http::header::{DATE, RETRY_AFTER};
+use http::header::DATE;
 
 use super::header::{agreed, decimal, text};
+use super::standard::{RETRY_AFTER, StandardFields};
 
 const SECOND: u64 = 1_000_000_000;
 /// A longer wait than this is not a quota's; it is unknown.
@@ -13,10 +14,9 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 ///
 /// A date is compared with the response's own `Date`, never with a local clock, which may be wrong by hours. Sent twice with
 /// different values, the longer wait counts.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers
-        .get_all(RETRY_AFTER)
-        .iter()
+pub(super) fn retry_after(fields: &StandardFields<'_>, headers: &HeaderMap) -> Option<Duration> {
+    fields
+        .values(RETRY_AFTER)
         .filter_map(|value| {
             let value = text(value)?;
             seconds(value).or_else(|| until(value, headers))
@@ -31,7 +31,7 @@ fn seconds(text: &str) -> Option<Duration> {
 
 fn until(text: &str, headers: &HeaderMap) -> Option<Duration> {
     let end = date(text)?;
-    let sent = agreed(headers, &DATE, date)?;
+    let sent = agreed(headers.get_all(DATE), date)?;
     match end.duration_since(sent) {
         // Both dates were cut to whole seconds, so the true distance may be almost a second longer.
         Ok(wait) => (wait <= LONGEST).then_some(wait + Duration::from_secs(1)),

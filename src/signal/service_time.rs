@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::HeaderName;
+use http::HeaderValue;
 
-use super::header::{agreed, decimal};
+use super::header::decimal;
+use super::standard::{ENVOY, OPENAI, RUNTIME, SERVER_TIMING, StandardFields};
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
@@ -11,11 +11,6 @@ const SECOND: u64 = 1_000 * MILLISECOND;
 const LONGEST: u64 = 60 * 60 * SECOND;
 /// Longer `Server-Timing` fields are not worth reading on every response.
 const LONGEST_FIELD: usize = 4096;
-
-static ENVOY: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
-static OPENAI: HeaderName = HeaderName::from_static("openai-processing-ms");
-static RUNTIME: HeaderName = HeaderName::from_static("x-runtime");
-static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Metrics of `Server-Timing` that a machine in front of the API measures. They include the way to the machine that counts
 /// requests, so as a credit they would be too large. Compared with the beginning of the name.
@@ -25,13 +20,13 @@ const EDGE: [&str; 6] = ["cf", "cdn", "edge", "net", "origin", "queue"];
 ///
 /// Too small a figure costs a little speed, too large a one costs a refusal: of several headers the smallest counts, digits
 /// below a nanosecond are cut, and what is malformed, doubled with another value, or above an hour is unknown.
-pub(crate) fn service_time(headers: &HeaderMap) -> Option<Duration> {
-    let field = |name, unit| agreed(headers, name, |text| decimal(text, unit, LONGEST, false));
+pub(super) fn service_time(fields: &StandardFields<'_>) -> Option<Duration> {
+    let field = |at, unit| fields.agreed(at, |text| decimal(text, unit, LONGEST, false));
     [
-        field(&ENVOY, MILLISECOND),
-        field(&OPENAI, MILLISECOND),
-        field(&RUNTIME, SECOND),
-        server_timing(headers),
+        field(ENVOY, MILLISECOND),
+        field(OPENAI, MILLISECOND),
+        field(RUNTIME, SECOND),
+        server_timing(fields.values(SERVER_TIMING)),
     ]
     .into_iter()
     .flatten()
@@ -43,9 +38,9 @@ pub(crate) fn service_time(headers: &HeaderMap) -> Option<Duration> {
 ///
 /// Every metric is a part of the work, so each `dur` alone is a lower bound of it and the largest is the best one. Their sum
 /// is not: metrics nest (`total` holds `db`) and run side by side.
-fn server_timing(headers: &HeaderMap) -> Option<u64> {
+fn server_timing<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> Option<u64> {
     let mut largest = None;
-    for value in headers.get_all(&SERVER_TIMING) {
+    for value in values {
         if value.len() > LONGEST_FIELD {
             return None;
         }

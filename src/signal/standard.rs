@@ -1,6 +1,6 @@
-use http::header::AGE;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
+use super::header::{Fields, Names};
 use super::retry_after::retry_after;
 use super::service_time::service_time;
 use super::{Outcome, Refusal, ResponseHead, SignalReader, Signals};
@@ -29,19 +29,44 @@ use crate::plan::RouteClass;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StandardSignals;
 
+/// The fields that are read of every response, and their places.
+static NAMES: Names<6> = Names::new([
+    "age",
+    "retry-after",
+    "x-envoy-upstream-service-time",
+    "openai-processing-ms",
+    "x-runtime",
+    "server-timing",
+]);
+const AGE: usize = 0;
+pub(super) const RETRY_AFTER: usize = 1;
+pub(super) const ENVOY: usize = 2;
+pub(super) const OPENAI: usize = 3;
+pub(super) const RUNTIME: usize = 4;
+pub(super) const SERVER_TIMING: usize = 5;
+
+pub(super) type StandardFields<'a> = Fields<'a, 6>;
+
 impl SignalReader for StandardSignals {
     fn wants_body(&self, _: &ResponseHead<'_>) -> bool {
         false
     }
 
     fn read(&self, response: &ResponseHead<'_>, _: RouteClass, _: &[u8]) -> Signals {
-        let mut signals = Signals::new(outcome(response.status));
-        if !is_cached(response.headers) {
-            signals.retry_after = retry_after(response.headers);
-            signals.service_time = service_time(response.headers);
-        }
-        signals
+        read(response).0
     }
+}
+
+/// What is standard, and whether the response comes from a cache, so that nothing else in it is to be believed either.
+pub(crate) fn read(response: &ResponseHead<'_>) -> (Signals, bool) {
+    let mut signals = Signals::new(outcome(response.status));
+    let fields = NAMES.find(response.headers);
+    let cached = is_cached(&fields);
+    if !cached {
+        signals.retry_after = retry_after(&fields, response.headers);
+        signals.service_time = service_time(&fields);
+    }
+    (signals, cached)
 }
 
 /// What the status alone means.
@@ -57,8 +82,8 @@ fn outcome(status: StatusCode) -> Outcome {
 }
 
 /// Whether the response comes from a cache. An `Age` that is not a number is ignored, as RFC 9111 section 5.1 asks.
-pub(crate) fn is_cached(headers: &HeaderMap) -> bool {
-    headers.get_all(AGE).iter().any(|age| {
+fn is_cached(fields: &StandardFields<'_>) -> bool {
+    fields.values(AGE).any(|age| {
         let age = age.as_bytes().trim_ascii();
         age.iter().all(u8::is_ascii_digit) && age.iter().any(|digit| *digit != b'0')
     })

@@ -77,6 +77,12 @@ impl Permit {
         }
     }
 
+    /// Marks it as sent at `now`, for those who know that no pause has begun since it was granted; otherwise [`Ledger::send`] must
+    /// be asked.
+    pub fn mark_sent(&mut self, now: Tick) {
+        self.sent = Some(now);
+    }
+
     /// Whether it holds nothing and need not be given back.
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
