@@ -10,7 +10,7 @@ use tower_quota::core::{
     Admission, DenialReason, Fingerprint, Keys, Ledger, Now, Permit, Progress, Subject, Tick,
     WaiterId,
 };
-use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Scope, Zone};
+use tower_quota::plan::{Limit, MAX_LIMITS_PER_CLASS, Plan, RouteClass, Rule, Scope, Zone};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -1056,4 +1056,29 @@ fn t54_in_flight_returns_to_zero_after_any_mix() {
     assert_eq!(used(&mut ledger, now + 3 * S, 0), 0);
     let a_day = now + 24 * 3600 * S;
     assert_eq!(used(&mut ledger, a_day, 1), 0);
+}
+
+/// A gate and every limit that a class can have: each of them holds the request up in turn.
+#[test]
+fn a_request_may_be_sent_from_queue_to_queue_through_all_of_its_limits() {
+    const NAMES: [&str; MAX_LIMITS_PER_CLASS] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let limit = |name| rolling(name, 1, S).governs([GENERAL, RouteClass::Named(name)]);
+    let mut ledger = ledger(NAMES.map(limit));
+    spend(&mut ledger, 0, RouteClass::Named("a"), 1);
+    ledger.pause(at(0), keys(1), Subject::Token, tick(S / 2));
+    let mut waiter = waiting(&mut ledger, 1, GENERAL);
+    let mut now = S / 2;
+    for (nth, name) in (1..).zip(&NAMES[1..]) {
+        waiter = match ledger.poll(at(now), waiter, None) {
+            Progress::Waiting { waiter, .. } => waiter,
+            other => panic!("{other:?}"),
+        };
+        let next = sent(&mut ledger, now + 1, RouteClass::Named(name));
+        ledger.settle(at(nth * S), next, None);
+        now = nth * S + 1;
+    }
+    let Progress::Waiting { waiter, .. } = ledger.poll(at(now), waiter, None) else {
+        panic!("the last limit is used up");
+    };
+    assert!(ledger.poll(at(now + S), waiter, None).is_granted());
 }
