@@ -390,6 +390,25 @@ async fn the_token_is_in_no_debug_output() {
     assert_eq!(format!("{shown:?}"), format!("{shown}"));
 }
 
+/// A zone that was learnt, or a window that was changed, is not forgotten when only the quota changes.
+#[tokio::test(start_paused = true)]
+async fn a_new_quota_keeps_the_rest_of_the_rule() {
+    let quota = Quota::new(hubspot::api(Tier::Professional, Zone::UNKNOWN));
+    let rule = Rule::Calendar {
+        quota: 1,
+        zone: Zone::UTC,
+    };
+    quota.set_rule("daily", &rule).unwrap();
+    quota.set_quota("daily", 2).unwrap();
+    let api = TokenLimitLayer::new(&quota).layer(Server::fine());
+    for _ in 0..2 {
+        api.clone().oneshot(get("t")).await.unwrap();
+    }
+    let error = api.oneshot(get("t")).await.unwrap_err();
+    let error = error.downcast_ref::<QuotaError>().unwrap();
+    assert_eq!(error.limit(), "daily", "an unknown zone counts nothing");
+}
+
 /// Up, down and up again while requests are in flight and waiting: never more than the limit in force, and no slot is lost.
 #[tokio::test(start_paused = true)]
 async fn limits_change_in_mid_flight() {
