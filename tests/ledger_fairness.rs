@@ -1082,3 +1082,15 @@ fn a_request_may_be_sent_from_queue_to_queue_through_all_of_its_limits() {
     };
     assert!(ledger.poll(at(now + S), waiter, None).is_granted());
 }
+
+/// A figure in another unit, or of another thing: nothing is credited, the slot ages from the response.
+#[test]
+fn a_service_time_beyond_the_round_trip_is_no_service_time() {
+    for (service, free_at) in [(799 * MS, S + MS), (800 * MS, S), (800 * MS + 1, 1800 * MS)] {
+        let mut ledger = ledger([rolling("burst", 1, S)]);
+        let permit = sent(&mut ledger, 0, GENERAL);
+        ledger.settle(at(800 * MS), permit, Some(nanos(service)));
+        assert_eq!(used(&mut ledger, free_at, 0), 1, "{service}");
+        assert_eq!(used(&mut ledger, free_at + 1, 0), 0, "{service}");
+    }
+}
