@@ -22,7 +22,7 @@ use tower_quota::core::Fingerprint;
 use tower_quota::hubspot::{self, HubspotSignals, Tier};
 use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Scope, Zone};
 use tower_quota::request::{AccountId, Deadline, Token, TokenSource};
-use tower_quota::signal::Signals;
+use tower_quota::signal::{ResponseHead, SignalReader, Signals, StandardSignals};
 use tower_quota::stack::StackLayer;
 use tower_quota::{Api, ConfigError, Quota, QuotaError, RetryAfterLayer, TokenLimitLayer};
 
@@ -623,4 +623,33 @@ async fn extreme_figures_are_figures() {
         .insert(Deadline::within(Duration::MAX));
     assert_eq!(api.oneshot(request).await.unwrap().status(), 200);
     assert_eq!(server.count(), 21);
+}
+
+/// A reader of one's own that asks for a pause without end.
+struct ForEver;
+
+impl SignalReader for ForEver {
+    fn read(&self, response: &ResponseHead<'_>, class: RouteClass, body: &[u8]) -> Signals {
+        let mut signals = StandardSignals.read(response, class, body);
+        signals.retry_after = Some(Duration::MAX);
+        signals.service_time = Some(Duration::MAX);
+        signals
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_without_end_is_a_pause() {
+    let quota = Quota::new(Api::new(burst(10, SECOND)).signals(ForEver));
+    let server = Server::new(|nth, _| at_once(if nth == 0 { 200 } else { 429 }, &[], ""));
+    let api = ServiceBuilder::new()
+        .layer(StackLayer::new(&quota))
+        .service(server.clone());
+    assert_eq!(api.clone().oneshot(get("t")).await.unwrap().status(), 200);
+    assert_eq!(api.clone().oneshot(get("t")).await.unwrap().status(), 429);
+    let error = api.oneshot(get("t")).await.unwrap_err();
+    assert!(error.is::<QuotaError>(), "{error}");
+    let waits = patient(&quota).max_wait(Duration::MAX).layer(server);
+    let year = 366 * 24 * 3600 * SECOND;
+    let answer = tokio::time::timeout(year, waits.oneshot(get("t"))).await;
+    assert!(answer.is_err(), "it waits for ever");
 }

@@ -212,12 +212,9 @@ impl Quota {
 }
 
 /// Lengthened at random; never shortened.
-pub(crate) fn jittered(length: Duration) -> Duration {
-    length
-        + length
-            .mul_f64(JITTER)
-            .min(LONGEST_JITTER)
-            .mul_f64(fastrand::f64())
+fn jittered(length: Duration) -> Duration {
+    let jitter = length.mul_f64(JITTER).min(LONGEST_JITTER);
+    length.saturating_add(jitter.mul_f64(fastrand::f64()))
 }
 
 fn millis_rounded_up(tick: Tick) -> u64 {
