@@ -28,7 +28,9 @@ use crate::core::{Fingerprint, Keys};
 use crate::plan::RouteClass;
 
 /// The head of a request, without its body.
-#[derive(Clone, Copy, Debug)]
+///
+/// `Debug` shows the method only: the token may be in a header, in the query, even in the path.
+#[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a Method,
@@ -38,6 +40,14 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// What the caller attached.
     pub extensions: &'a Extensions,
+}
+
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", self.method)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {

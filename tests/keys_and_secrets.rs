@@ -18,10 +18,11 @@ use http::{HeaderName, Request};
 use http_body_util::Full;
 use tokio::time::sleep;
 use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower_quota::body::HeldBody;
 use tower_quota::core::Fingerprint;
 use tower_quota::hubspot::{self, HubspotSignals, Tier};
 use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Scope, Zone};
-use tower_quota::request::{AccountId, Deadline, Token, TokenSource};
+use tower_quota::request::{AccountId, Deadline, RequestHead, Token, TokenSource};
 use tower_quota::signal::{ResponseHead, SignalReader, Signals, StandardSignals};
 use tower_quota::stack::StackLayer;
 use tower_quota::{Api, ConfigError, Quota, QuotaError, RetryAfterLayer, TokenLimitLayer};
@@ -356,6 +357,17 @@ async fn the_token_is_in_no_debug_output() {
     let error = denied.oneshot(get(SECRET)).await.unwrap_err();
     let usage = quota.usage("burst", &get(SECRET)).unwrap();
     let token = Token(SECRET.into());
+    let mut head = get(SECRET);
+    *head.uri_mut() = format!("https://x/{SECRET}?key={SECRET}").parse().unwrap();
+    let refresh = Request::post("https://x/oauth/v1/token").body(Full::<Bytes>::from(SECRET));
+    let seen = Arc::new(Mutex::new(String::new()));
+    let sees = seen.clone();
+    let client = tower::service_fn(move |request: Request<HeldBody<Full<Bytes>>>| {
+        *lock(&sees) = format!("{:?}", request.body());
+        async { Ok::<_, std::convert::Infallible>(http::Response::new(Full::<Bytes>::default())) }
+    });
+    retry.layer(client).oneshot(refresh.unwrap()).await.unwrap();
+    let body = lock(&seen).clone();
     for (what, text) in [
         ("Quota", format!("{quota:?}")),
         ("QuotaBuilder", format!("{builder:?}")),
@@ -371,6 +383,8 @@ async fn the_token_is_in_no_debug_output() {
         ("QuotaError", format!("{error} {error:?}")),
         ("Usage", format!("{usage:?}")),
         ("Token", format!("{token:?} {token:#?}")),
+        ("RequestHead", format!("{:?}", RequestHead::from(&head))),
+        ("HeldBody", body),
         (
             "TokenSource",
             format!(
