@@ -230,6 +230,8 @@ impl Ledger {
     pub fn abandon(&mut self, now: Now, permit: Permit) {
         let now = self.advance(now);
         let latest = now.tick.after(self.network.late_arrival());
+        // It may have been the one that asked whether a daily pool has been filled again; then the next one asks.
+        self.dirty.extend(permit.cells.iter());
         self.cool(now, &permit, latest, None);
     }
 
