@@ -25,7 +25,9 @@ use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Scope, Zone};
 use tower_quota::request::{AccountId, Deadline, RequestHead, Token, TokenSource};
 use tower_quota::signal::{ResponseHead, SignalReader, Signals, StandardSignals};
 use tower_quota::stack::StackLayer;
-use tower_quota::{Api, ConfigError, Quota, QuotaError, RetryAfterLayer, TokenLimitLayer};
+use tower_quota::{
+    Api, BoxError, ConfigError, Quota, QuotaError, RetryAfterLayer, TokenLimitLayer,
+};
 
 fn plain() -> Request<Full<Bytes>> {
     Request::get("http://x/a").body(Full::default()).unwrap()
@@ -332,6 +334,24 @@ async fn the_token_is_in_no_event_and_no_error() {
     ] {
         assert!(text.contains(target), "no event {target}:\n{text}");
     }
+    is_clean(&text, "an event");
+}
+
+/// A client's error often shows the address, and a token may be in it.
+#[tokio::test(start_paused = true)]
+async fn the_text_of_a_lost_connection_is_in_no_event() {
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let quota = Quota::new(burst(10, SECOND));
+    let client = tower::service_fn(|_: Request<HeldBody<Full<Bytes>>>| async {
+        let error = format!("connection reset (https://api.example.com/things?key={SECRET})");
+        Err::<http::Response<Full<Bytes>>, _>(BoxError::from(error))
+    });
+    let api = StackLayer::new(&quota).layer(client);
+    let error = api.oneshot(get("t")).await.unwrap_err();
+    assert!(error.to_string().contains(SECRET), "the client's own error");
+    let text = capture.text();
+    assert_eq!(text.matches("tower_quota::repeat").count(), 4, "{text}");
     is_clean(&text, "an event");
 }
 
