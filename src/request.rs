@@ -74,7 +74,8 @@ impl<'a> From<&'a request::Parts> for RequestHead<'a> {
 
 /// Request extension: the tenant at the API whose limits the request uses.
 ///
-/// Several tokens may share one account. Without this extension the token itself counts as the account.
+/// Several tokens may share one account. Without this extension the token itself counts as the account, so attach it to all
+/// requests of an account or to none: those with it and those without are counted apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountId(pub String);
 
@@ -120,6 +121,9 @@ enum Source {
 
 impl TokenSource {
     /// The value of a header. Of `Authorization` only the credentials count, not the name of the scheme.
+    ///
+    /// It must be the same for all requests that share a limit. A signature that is new with every request (Digest, OAuth 1, AWS
+    /// SigV4) makes every request a token of its own, and nothing is limited; find the stable part with [`with`](Self::with).
     pub fn header(name: HeaderName) -> Self {
         Self(Source::Header(name))
     }
