@@ -1094,3 +1094,58 @@ fn a_service_time_beyond_the_round_trip_is_no_service_time() {
         assert_eq!(used(&mut ledger, free_at + 1, 0), 0, "{service}");
     }
 }
+
+/// Half of the least time on the network, once there are 128 samples, and only when asked for.
+#[test]
+fn the_floor_of_the_network_is_credited_when_it_is_known() {
+    const TRIP: u64 = 100 * MS;
+    for (samples, credits, free_at) in [
+        (127, true, S + TRIP),
+        (128, true, S + TRIP - 20 * MS),
+        (128, false, S + TRIP),
+    ] {
+        let mut ledger = ledger([rolling("burst", 1, S)]);
+        ledger.credit_network_floor(credits);
+        for nth in 0..samples {
+            let permit = sent(&mut ledger, nth * 2 * S, GENERAL);
+            ledger.settle(at(nth * 2 * S + TRIP), permit, Some(nanos(60 * MS)));
+        }
+        let now = samples * 2 * S;
+        let permit = sent(&mut ledger, now, GENERAL);
+        ledger.settle(at(now + TRIP), permit, None);
+        assert_eq!(
+            used(&mut ledger, now + free_at, 0),
+            1,
+            "{samples} {credits}"
+        );
+        assert_eq!(
+            used(&mut ledger, now + free_at + 1, 0),
+            0,
+            "{samples} {credits}"
+        );
+    }
+}
+
+/// What is given up may arrive as late as the slowest answer of the last ten to twenty minutes, at least a second.
+#[test]
+fn slow_round_trips_are_forgotten_after_a_while() {
+    const MINUTE: u64 = 60 * S;
+    for (later, late) in [
+        (9 * MINUTE, 30 * S),
+        (19 * MINUTE, 30 * S),
+        (40 * MINUTE, S),
+    ] {
+        let mut ledger = ledger([rolling("burst", 1, S)]);
+        let start = 100 * MINUTE;
+        let slow = sent(&mut ledger, start - 30 * S, GENERAL);
+        ledger.settle(at(start), slow, None);
+        for minute in 1..=later / MINUTE {
+            spend(&mut ledger, start + minute * MINUTE, GENERAL, 1);
+        }
+        let now = start + later + 2 * S;
+        let given_up = sent(&mut ledger, now, GENERAL);
+        ledger.abandon(at(now), given_up);
+        assert_eq!(used(&mut ledger, now + S + late, 0), 1, "{later}");
+        assert_eq!(used(&mut ledger, now + S + late + 1, 0), 0, "{later}");
+    }
+}
