@@ -76,6 +76,11 @@
 //! # }
 //! ```
 //!
+//! # Runtime
+//!
+//! Waiting uses tokio's timers: the services must be polled inside a tokio runtime whose time driver is enabled, and panic
+//! elsewhere as soon as somebody has to wait. Nothing is spawned.
+//!
 //! # Features
 //!
 //! | feature | default | what |

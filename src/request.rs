@@ -28,7 +28,9 @@ use crate::core::{Fingerprint, Keys};
 use crate::plan::RouteClass;
 
 /// The head of a request, without its body.
-#[derive(Clone, Copy, Debug)]
+///
+/// `Debug` shows the method only: the token may be in a header, in the query, even in the path.
+#[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a Method,
@@ -38,6 +40,14 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// What the caller attached.
     pub extensions: &'a Extensions,
+}
+
+impl fmt::Debug for RequestHead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", self.method)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
@@ -64,7 +74,8 @@ impl<'a> From<&'a request::Parts> for RequestHead<'a> {
 
 /// Request extension: the tenant at the API whose limits the request uses.
 ///
-/// Several tokens may share one account. Without this extension the token itself counts as the account.
+/// Several tokens may share one account. Without this extension the token itself counts as the account, so attach it to all
+/// requests of an account or to none: those with it and those without are counted apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountId(pub String);
 
@@ -110,6 +121,9 @@ enum Source {
 
 impl TokenSource {
     /// The value of a header. Of `Authorization` only the credentials count, not the name of the scheme.
+    ///
+    /// It must be the same for all requests that share a limit. A signature that is new with every request (Digest, OAuth 1, AWS
+    /// SigV4) makes every request a token of its own, and nothing is limited; find the stable part with [`with`](Self::with).
     pub fn header(name: HeaderName) -> Self {
         Self(Source::Header(name))
     }

@@ -18,13 +18,16 @@ use http::{HeaderName, Request};
 use http_body_util::Full;
 use tokio::time::sleep;
 use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower_quota::body::HeldBody;
 use tower_quota::core::Fingerprint;
 use tower_quota::hubspot::{self, HubspotSignals, Tier};
 use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Scope, Zone};
-use tower_quota::request::{AccountId, Deadline, Token, TokenSource};
-use tower_quota::signal::Signals;
+use tower_quota::request::{AccountId, Deadline, RequestHead, Token, TokenSource};
+use tower_quota::signal::{ResponseHead, SignalReader, Signals, StandardSignals};
 use tower_quota::stack::StackLayer;
-use tower_quota::{Api, ConfigError, Quota, QuotaError, RetryAfterLayer, TokenLimitLayer};
+use tower_quota::{
+    Api, BoxError, ConfigError, Quota, QuotaError, RetryAfterLayer, TokenLimitLayer,
+};
 
 fn plain() -> Request<Full<Bytes>> {
     Request::get("http://x/a").body(Full::default()).unwrap()
@@ -334,6 +337,24 @@ async fn the_token_is_in_no_event_and_no_error() {
     is_clean(&text, "an event");
 }
 
+/// A client's error often shows the address, and a token may be in it.
+#[tokio::test(start_paused = true)]
+async fn the_text_of_a_lost_connection_is_in_no_event() {
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let quota = Quota::new(burst(10, SECOND));
+    let client = tower::service_fn(|_: Request<HeldBody<Full<Bytes>>>| async {
+        let error = format!("connection reset (https://api.example.com/things?key={SECRET})");
+        Err::<http::Response<Full<Bytes>>, _>(BoxError::from(error))
+    });
+    let api = StackLayer::new(&quota).layer(client);
+    let error = api.oneshot(get("t")).await.unwrap_err();
+    assert!(error.to_string().contains(SECRET), "the client's own error");
+    let text = capture.text();
+    assert_eq!(text.matches("tower_quota::repeat").count(), 4, "{text}");
+    is_clean(&text, "an event");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_token_is_in_no_debug_output() {
     let quota = Quota::builder(Api::new(burst(1, SECOND)).signals(HubspotSignals))
@@ -356,6 +377,17 @@ async fn the_token_is_in_no_debug_output() {
     let error = denied.oneshot(get(SECRET)).await.unwrap_err();
     let usage = quota.usage("burst", &get(SECRET)).unwrap();
     let token = Token(SECRET.into());
+    let mut head = get(SECRET);
+    *head.uri_mut() = format!("https://x/{SECRET}?key={SECRET}").parse().unwrap();
+    let refresh = Request::post("https://x/oauth/v1/token").body(Full::<Bytes>::from(SECRET));
+    let seen = Arc::new(Mutex::new(String::new()));
+    let sees = seen.clone();
+    let client = tower::service_fn(move |request: Request<HeldBody<Full<Bytes>>>| {
+        *lock(&sees) = format!("{:?}", request.body());
+        async { Ok::<_, std::convert::Infallible>(http::Response::new(Full::<Bytes>::default())) }
+    });
+    retry.layer(client).oneshot(refresh.unwrap()).await.unwrap();
+    let body = lock(&seen).clone();
     for (what, text) in [
         ("Quota", format!("{quota:?}")),
         ("QuotaBuilder", format!("{builder:?}")),
@@ -371,6 +403,8 @@ async fn the_token_is_in_no_debug_output() {
         ("QuotaError", format!("{error} {error:?}")),
         ("Usage", format!("{usage:?}")),
         ("Token", format!("{token:?} {token:#?}")),
+        ("RequestHead", format!("{:?}", RequestHead::from(&head))),
+        ("HeldBody", body),
         (
             "TokenSource",
             format!(
@@ -388,6 +422,25 @@ async fn the_token_is_in_no_debug_output() {
     let shown: Fingerprint = error.token();
     assert_eq!(format!("{shown}").len(), 8);
     assert_eq!(format!("{shown:?}"), format!("{shown}"));
+}
+
+/// A zone that was learnt, or a window that was changed, is not forgotten when only the quota changes.
+#[tokio::test(start_paused = true)]
+async fn a_new_quota_keeps_the_rest_of_the_rule() {
+    let quota = Quota::new(hubspot::api(Tier::Professional, Zone::UNKNOWN));
+    let rule = Rule::Calendar {
+        quota: 1,
+        zone: Zone::UTC,
+    };
+    quota.set_rule("daily", &rule).unwrap();
+    quota.set_quota("daily", 2).unwrap();
+    let api = TokenLimitLayer::new(&quota).layer(Server::fine());
+    for _ in 0..2 {
+        api.clone().oneshot(get("t")).await.unwrap();
+    }
+    let error = api.oneshot(get("t")).await.unwrap_err();
+    let error = error.downcast_ref::<QuotaError>().unwrap();
+    assert_eq!(error.limit(), "daily", "an unknown zone counts nothing");
 }
 
 /// Up, down and up again while requests are in flight and waiting: never more than the limit in force, and no slot is lost.
@@ -604,4 +657,33 @@ async fn extreme_figures_are_figures() {
         .insert(Deadline::within(Duration::MAX));
     assert_eq!(api.oneshot(request).await.unwrap().status(), 200);
     assert_eq!(server.count(), 21);
+}
+
+/// A reader of one's own that asks for a pause without end.
+struct ForEver;
+
+impl SignalReader for ForEver {
+    fn read(&self, response: &ResponseHead<'_>, class: RouteClass, body: &[u8]) -> Signals {
+        let mut signals = StandardSignals.read(response, class, body);
+        signals.retry_after = Some(Duration::MAX);
+        signals.service_time = Some(Duration::MAX);
+        signals
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_without_end_is_a_pause() {
+    let quota = Quota::new(Api::new(burst(10, SECOND)).signals(ForEver));
+    let server = Server::new(|nth, _| at_once(if nth == 0 { 200 } else { 429 }, &[], ""));
+    let api = ServiceBuilder::new()
+        .layer(StackLayer::new(&quota))
+        .service(server.clone());
+    assert_eq!(api.clone().oneshot(get("t")).await.unwrap().status(), 200);
+    assert_eq!(api.clone().oneshot(get("t")).await.unwrap().status(), 429);
+    let error = api.oneshot(get("t")).await.unwrap_err();
+    assert!(error.is::<QuotaError>(), "{error}");
+    let waits = patient(&quota).max_wait(Duration::MAX).layer(server);
+    let year = 366 * 24 * 3600 * SECOND;
+    let answer = tokio::time::timeout(year, waits.oneshot(get("t"))).await;
+    assert!(answer.is_err(), "it waits for ever");
 }

@@ -1,6 +1,9 @@
 //! Daily pools: never more than the quota counted between two midnights of the zone, whenever the server counts what was in
 //! flight; and a full pool again after midnight.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
@@ -166,6 +169,74 @@ fn at_the_full_hour_of_an_unknown_zone_one_request_asks() {
     ledger.settle(at(2 * HOUR + 1), asks, None);
     assert!(ledger.poll(at(2 * HOUR + 1), waiter, None).is_granted());
     assert!(admit(&mut ledger, 2 * HOUR + 1).is_some());
+}
+
+/// Nobody waits for an answer that will not come.
+#[test]
+fn when_the_one_who_asks_gives_up_the_next_one_asks() {
+    struct Bell(AtomicUsize);
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let mut ledger = ledger(2, Zone::UNKNOWN);
+    ledger.pause(at(10), Keys::SHARED, Subject::Limit(0), at(HOUR).tick);
+    let asks = send(&mut ledger, HOUR).unwrap();
+    let Admission::Waiting(waiter) = ledger.admit(at(HOUR), Keys::SHARED, GENERAL, Tick::NEVER)
+    else {
+        panic!("one asks");
+    };
+    let bell = Arc::new(Bell(AtomicUsize::new(0)));
+    let Progress::Waiting { waiter, .. } =
+        ledger.poll(at(HOUR), waiter, Some(&Waker::from(bell.clone())))
+    else {
+        panic!("one asks");
+    };
+    ledger.abandon(at(HOUR + 20), asks);
+    ledger.take_wakers().into_iter().for_each(Waker::wake);
+    assert_eq!(
+        bell.0.load(Ordering::Relaxed),
+        1,
+        "the next one was not woken"
+    );
+    assert!(ledger.poll(at(HOUR + 20), waiter, None).is_granted());
+}
+
+/// When the zone is learnt after a refusal, requests are counted; nobody is sent alone any more.
+#[test]
+fn a_zone_that_is_learnt_ends_the_asking() {
+    let mut ledger = ledger(1, Zone::UNKNOWN);
+    ledger.pause(at(10), Keys::SHARED, Subject::Limit(0), at(HOUR).tick);
+    let rule = Rule::Calendar {
+        quota: 1,
+        zone: Zone::UTC,
+    };
+    ledger.set_rule(at(20), 0, &rule).unwrap();
+    let _held = send(&mut ledger, HOUR).unwrap();
+    let too_late = ledger.admit(at(HOUR), Keys::SHARED, GENERAL, at(DAY - 1).tick);
+    assert!(
+        matches!(too_late, Admission::Denied(denial) if seconds(denial.until) == DAY),
+        "{too_late:?}"
+    );
+}
+
+/// A clock that was years ahead must not keep a pool empty for years.
+#[test]
+fn a_wall_clock_that_is_set_right_ends_the_day_in_time() {
+    let mut ledger = ledger(1, Zone::UTC);
+    let ahead = Now {
+        wall: wall(400 * DAY),
+        ..at(0)
+    };
+    let Admission::Granted(mut permit) = ledger.admit(ahead, Keys::SHARED, GENERAL, Tick::NEVER)
+    else {
+        panic!("it is the first request");
+    };
+    ledger.send(ahead, &mut permit, Tick::NEVER).unwrap();
+    ledger.settle(at(1), permit, None);
+    assert!(admit(&mut ledger, DAY - 1).is_none(), "counted today");
+    assert!(admit(&mut ledger, DAY).is_some());
 }
 
 /// T35: the new figure applies at once; and the day goes on when its zone is learnt.

@@ -10,7 +10,7 @@ use tower_quota::core::{
     Admission, DenialReason, Fingerprint, Keys, Ledger, Now, Permit, Progress, Subject, Tick,
     WaiterId,
 };
-use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Scope, Zone};
+use tower_quota::plan::{Limit, MAX_LIMITS_PER_CLASS, Plan, RouteClass, Rule, Scope, Zone};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -1056,4 +1056,96 @@ fn t54_in_flight_returns_to_zero_after_any_mix() {
     assert_eq!(used(&mut ledger, now + 3 * S, 0), 0);
     let a_day = now + 24 * 3600 * S;
     assert_eq!(used(&mut ledger, a_day, 1), 0);
+}
+
+/// A gate and every limit that a class can have: each of them holds the request up in turn.
+#[test]
+fn a_request_may_be_sent_from_queue_to_queue_through_all_of_its_limits() {
+    const NAMES: [&str; MAX_LIMITS_PER_CLASS] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let limit = |name| rolling(name, 1, S).governs([GENERAL, RouteClass::Named(name)]);
+    let mut ledger = ledger(NAMES.map(limit));
+    spend(&mut ledger, 0, RouteClass::Named("a"), 1);
+    ledger.pause(at(0), keys(1), Subject::Token, tick(S / 2));
+    let mut waiter = waiting(&mut ledger, 1, GENERAL);
+    let mut now = S / 2;
+    for (nth, name) in (1..).zip(&NAMES[1..]) {
+        waiter = match ledger.poll(at(now), waiter, None) {
+            Progress::Waiting { waiter, .. } => waiter,
+            other => panic!("{other:?}"),
+        };
+        let next = sent(&mut ledger, now + 1, RouteClass::Named(name));
+        ledger.settle(at(nth * S), next, None);
+        now = nth * S + 1;
+    }
+    let Progress::Waiting { waiter, .. } = ledger.poll(at(now), waiter, None) else {
+        panic!("the last limit is used up");
+    };
+    assert!(ledger.poll(at(now + S), waiter, None).is_granted());
+}
+
+/// A figure in another unit, or of another thing: nothing is credited, the slot ages from the response.
+#[test]
+fn a_service_time_beyond_the_round_trip_is_no_service_time() {
+    for (service, free_at) in [(799 * MS, S + MS), (800 * MS, S), (800 * MS + 1, 1800 * MS)] {
+        let mut ledger = ledger([rolling("burst", 1, S)]);
+        let permit = sent(&mut ledger, 0, GENERAL);
+        ledger.settle(at(800 * MS), permit, Some(nanos(service)));
+        assert_eq!(used(&mut ledger, free_at, 0), 1, "{service}");
+        assert_eq!(used(&mut ledger, free_at + 1, 0), 0, "{service}");
+    }
+}
+
+/// Half of the least time on the network, once there are 128 samples, and only when asked for.
+#[test]
+fn the_floor_of_the_network_is_credited_when_it_is_known() {
+    const TRIP: u64 = 100 * MS;
+    for (samples, credits, free_at) in [
+        (127, true, S + TRIP),
+        (128, true, S + TRIP - 20 * MS),
+        (128, false, S + TRIP),
+    ] {
+        let mut ledger = ledger([rolling("burst", 1, S)]);
+        ledger.credit_network_floor(credits);
+        for nth in 0..samples {
+            let permit = sent(&mut ledger, nth * 2 * S, GENERAL);
+            ledger.settle(at(nth * 2 * S + TRIP), permit, Some(nanos(60 * MS)));
+        }
+        let now = samples * 2 * S;
+        let permit = sent(&mut ledger, now, GENERAL);
+        ledger.settle(at(now + TRIP), permit, None);
+        assert_eq!(
+            used(&mut ledger, now + free_at, 0),
+            1,
+            "{samples} {credits}"
+        );
+        assert_eq!(
+            used(&mut ledger, now + free_at + 1, 0),
+            0,
+            "{samples} {credits}"
+        );
+    }
+}
+
+/// What is given up may arrive as late as the slowest answer of the last ten to twenty minutes, at least a second.
+#[test]
+fn slow_round_trips_are_forgotten_after_a_while() {
+    const MINUTE: u64 = 60 * S;
+    for (later, late) in [
+        (9 * MINUTE, 30 * S),
+        (19 * MINUTE, 30 * S),
+        (40 * MINUTE, S),
+    ] {
+        let mut ledger = ledger([rolling("burst", 1, S)]);
+        let start = 100 * MINUTE;
+        let slow = sent(&mut ledger, start - 30 * S, GENERAL);
+        ledger.settle(at(start), slow, None);
+        for minute in 1..=later / MINUTE {
+            spend(&mut ledger, start + minute * MINUTE, GENERAL, 1);
+        }
+        let now = start + later + 2 * S;
+        let given_up = sent(&mut ledger, now, GENERAL);
+        ledger.abandon(at(now), given_up);
+        assert_eq!(used(&mut ledger, now + S + late, 0), 1, "{later}");
+        assert_eq!(used(&mut ledger, now + S + late + 1, 0), 0, "{later}");
+    }
 }

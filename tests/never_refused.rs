@@ -1,12 +1,18 @@
 //! Promise: when we are the only user of a rolling limit, the server never refuses us, whatever the latencies are; and we use
 //! nearly all of it.
 
+mod common;
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::{PieceBody, SECOND, Server, burst, get, lock, ms, patient, response};
 use http::Request;
 use http_body_util::Empty;
-use tower::ServiceExt;
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt};
+use tower_quota::clock::Clock;
 use tower_quota::plan::{Limit, Plan};
 use tower_quota::sim::{Latency, ServiceHeader, Sim};
 use tower_quota::stack::StackLayer;
@@ -97,4 +103,58 @@ async fn smoke() {
             assert_eq!(refused, 0);
         }
     }
+}
+
+/// Credit takes for granted that a server counts a request before it works on it. One that counts afterwards refuses; then less
+/// and less is credited, also where a refusal does not say which limit it means.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_counts_late_is_credited_less() {
+    const QUOTA: usize = 5;
+    let (clock, refused) = (Clock::system(), Arc::new(Mutex::new(0)));
+    let counted: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let refusals = refused.clone();
+    let random = Mutex::new(fastrand::Rng::with_seed(1));
+    let server = Server::new(move |_, _| {
+        let (clock, counted, refused) = (clock.clone(), counted.clone(), refusals.clone());
+        let service = lock(&random).u64(200..600);
+        Box::pin(async move {
+            tokio::time::sleep(ms(service)).await;
+            let now = clock.elapsed();
+            let mut counted = lock(&counted);
+            counted.retain(|at| *at + SECOND > now);
+            if counted.len() == QUOTA {
+                *lock(&refused) += 1;
+                return Ok(response(
+                    429,
+                    &[("retry-after", "0.1")],
+                    PieceBody::whole(""),
+                ));
+            }
+            counted.push(now);
+            let millis = service.to_string();
+            let headers = [("x-envoy-upstream-service-time", millis.as_str())];
+            Ok(response(200, &headers, PieceBody::whole("")))
+        })
+    });
+    let quota = Quota::new(burst(QUOTA as u32, SECOND));
+    let api = patient(&quota).layer(server);
+    let mut rounds = Vec::new();
+    for _ in 0..4 {
+        let before = *lock(&refused);
+        let mut tasks = JoinSet::new();
+        for _ in 0..100 {
+            tasks.spawn(api.clone().oneshot(get("t")));
+        }
+        for answer in tasks.join_all().await {
+            answer.unwrap();
+        }
+        rounds.push(*lock(&refused) - before);
+    }
+    // The credit grows back slowly, and is then refuted again; with the whole of it there are 14 to 17.
+    println!("{rounds:?} refused of a hundred each");
+    assert!(rounds[0] > 0, "the credit is untrue: {rounds:?}");
+    assert!(
+        rounds[1..].iter().all(|refused| *refused <= 3),
+        "{rounds:?}"
+    );
 }

@@ -369,7 +369,8 @@ impl<B: Body, RB: Body> Original<B, RB> {
         let Some(wait) = wait else {
             return Step::End(Err(error));
         };
-        tracing::debug!(target: "tower_quota::repeat", %error, attempt = self.attempt, seconds = wait.as_secs_f64());
+        // Without the error's text: many clients put the address into it, and some APIs' tokens are in the address.
+        tracing::debug!(target: "tower_quota::repeat", attempt = self.attempt, seconds = wait.as_secs_f64());
         self.last = Some(Err(error));
         self.back_off(wait)
     }

@@ -2,17 +2,20 @@
 //!
 //! # What
 //!
-//! Honours `Retry-After` (seconds, fractions, HTTP-date; zero is taken for silence), otherwise backs off exponentially with
-//! jitter. A refusal pauses what its reason names (one limit, the token, the account) for all requests of the same
+//! Honours `Retry-After` (seconds, fractions, HTTP-date), otherwise backs off exponentially with jitter; so it does after a
+//! `Retry-After` of zero, for which nobody else has to wait. A refusal pauses what its reason names (one limit, the token, the account) for all requests of the same
 //! [`Quota`](crate::Quota), those of other tasks included. When attempts run out, or the wait would be longer than allowed, the
 //! caller gets the server's own last answer.
 //!
 //! | outcome | reads | idempotent writes | creates |
 //! |---|---|---|---|
-//! | refused (429, 423, 477) | repeated | repeated | repeated |
+//! | refused (429, 425; HubSpot's 423 and 477) | repeated | repeated | repeated |
 //! | refused by a daily pool | given back at once | same | same |
-//! | failed (500, 502, 503, 504, 521, 523, 524), lost connection, timeout inside | repeated | repeated | given back |
+//! | failed (408, 500, 502, 503, 504, 521, 523, 524, 529), lost connection, timeout inside | repeated | repeated | given back |
 //! | all others | given back | same | same |
+//!
+//! Which status means what is a matter of the API's [`SignalReader`](crate::signal::SignalReader); these are those of
+//! [`StandardSignals`](crate::signal::StandardSignals).
 //!
 //! Whether a request reads or writes is a matter of the API's [`Routes`](crate::request::Routes), not of its method alone: a search
 //! is a read although it is a `POST`. A caller who knows better attaches [`Idempotent`](crate::request::Idempotent).

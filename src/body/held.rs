@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,7 +12,7 @@ pin_project! {
     /// The body of a request: held in memory, so that it can be sent again, or passed through as it streams.
     ///
     /// The layers that repeat requests hand this type to the service they wrap. It has the frames of the original body.
-    #[derive(Debug)]
+    /// `Debug` does not show them: where a token is asked for, a secret is in the body.
     pub struct HeldBody<B> {
         #[pin]
         inner: Inner<B>,
@@ -20,7 +21,6 @@ pin_project! {
 
 pin_project! {
     #[project = InnerProj]
-    #[derive(Debug)]
     enum Inner<B> {
         Held { data: Bytes, trailers: Option<HeaderMap> },
         Stream { #[pin] body: B },
@@ -47,6 +47,18 @@ impl<B> HeldBody<B> {
             Inner::Held { data, trailers } => Some(Self::held(data.clone(), trailers.clone())),
             Inner::Stream { .. } => None,
         }
+    }
+}
+
+impl<B> fmt::Debug for HeldBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = match &self.inner {
+            Inner::Held { data, .. } => Some(data.len()),
+            Inner::Stream { .. } => None,
+        };
+        f.debug_struct("HeldBody")
+            .field("held", &held)
+            .finish_non_exhaustive()
     }
 }
 

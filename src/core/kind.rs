@@ -21,4 +21,19 @@ impl Kind {
             },
         }
     }
+
+    /// The rule that this obeys, with another quota; a gate has none.
+    pub(super) fn rule_with_quota(&self, quota: u32) -> Option<Rule> {
+        match self {
+            Kind::Rolling(window) => Some(Rule::Rolling {
+                quota,
+                window: window.length,
+            }),
+            Kind::Pool { zone, .. } => Some(Rule::Calendar {
+                quota,
+                zone: zone.clone(),
+            }),
+            Kind::Gate => None,
+        }
+    }
 }

@@ -14,7 +14,7 @@
 //! at once, and there are at most N slots.
 //!
 //! When the response says how long the server worked after it had counted the request, that time is credited: the slot is
-//! free at r + W - service, never before s + W.
+//! free at r + W - service, never before s + W. A figure beyond the whole round trip is something else and is not believed.
 //!
 //! # Fairness
 //!

@@ -30,10 +30,13 @@ pub(super) enum Place {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CellId(pub(super) u32);
 
+/// The cells of all limits of one request, and the gates of its token and account.
+const MOST_CELLS: usize = MAX_LIMITS_PER_CLASS + 2;
+
 /// A short list of cells without an allocation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cells {
-    ids: [CellId; MAX_LIMITS_PER_CLASS],
+    ids: [CellId; MOST_CELLS],
     len: u8,
 }
 

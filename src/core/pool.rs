@@ -43,6 +43,9 @@ impl Pool {
             let is_the_day_after = late > 0 && now.wall < zone.next_reset(self.reset);
             self.used = self.in_flight + if is_the_day_after { late } else { 0 };
             self.reset = zone.next_reset(now.wall);
+        } else if self.reset > now.wall + LONGEST_DAY {
+            // The wall clock was far ahead when the day began, and has been set right since.
+            self.reset = zone.next_reset(now.wall);
         }
         if self
             .doubt
@@ -68,6 +71,9 @@ impl Pool {
     pub(super) fn change_zone(&mut self, now: Now, zone: &Zone) {
         if now.wall < self.reset {
             self.reset = zone.next_reset(now.wall);
+        }
+        if !zone.is_unknown() {
+            self.doubt = None;
         }
     }
 

@@ -251,13 +251,14 @@ impl Table {
             .collect()
     }
 
+    pub(super) fn no_limit(limit: usize) -> ConfigError {
+        ConfigError::new("limit", format!("number {limit} is not in the plan"))
+    }
+
     /// Gives a limit another rule of the same kind.
     pub(super) fn set_rule(&mut self, limit: usize, rule: &Rule) -> Result<(), ConfigError> {
         let Some(state) = self.limits.get_mut(limit) else {
-            return Err(ConfigError::new(
-                "limit",
-                format!("number {limit} is not in the plan"),
-            ));
+            return Err(Self::no_limit(limit));
         };
         rule.check(&state.name)?;
         let kind = Kind::new(rule);

@@ -106,29 +106,16 @@ impl Quota {
         self.0.api.plan()
     }
 
-    /// Changes how much the limit called `limit` allows, for all keys and at once. Requests in flight stay counted.
+    /// Changes how much the limit called `limit` allows, for all keys and at once. Requests in flight stay counted; the window or
+    /// zone stays what [`set_rule`](Self::set_rule) made it.
     ///
     /// # Errors
     ///
     /// [`ConfigError`] when the plan has no such limit or `quota` is zero.
     pub fn set_quota(&self, limit: &str, quota: u32) -> Result<(), ConfigError> {
-        let Some(known) = self.plan().limit(limit) else {
-            return Err(ConfigError::new(
-                format!("limit `{limit}`"),
-                "is not in the plan",
-            ));
-        };
-        let rule = match known.rule() {
-            Rule::Rolling { .. } => Rule::Rolling {
-                quota,
-                window: self.window(limit).unwrap_or_default(),
-            },
-            Rule::Calendar { zone, .. } => Rule::Calendar {
-                quota,
-                zone: zone.clone(),
-            },
-        };
-        self.set_rule(limit, &rule)
+        self.change(limit, |ledger, now, index| {
+            ledger.set_quota(now, index, quota)
+        })
     }
 
     /// Changes the rule of the limit called `limit` to another of the same kind, for all keys and at once. A new window applies
@@ -138,17 +125,23 @@ impl Quota {
     ///
     /// [`ConfigError`] when the plan has no such limit, the rule is of another kind, or it is impossible.
     pub fn set_rule(&self, limit: &str, rule: &Rule) -> Result<(), ConfigError> {
+        self.change(limit, |ledger, now, index| {
+            ledger.set_rule(now, index, rule)
+        })
+    }
+
+    fn change(
+        &self,
+        limit: &str,
+        change: impl FnOnce(&mut Ledger, Now, usize) -> Result<(), ConfigError>,
+    ) -> Result<(), ConfigError> {
         self.ledger(|ledger, now| match ledger.limit_index(limit) {
-            Some(index) => ledger.set_rule(now, index, rule),
+            Some(index) => change(ledger, now, index),
             None => Err(ConfigError::new(
                 format!("limit `{limit}`"),
                 "is not in the plan",
             )),
         })
-    }
-
-    fn window(&self, limit: &str) -> Option<Duration> {
-        self.ledger(|ledger, _| ledger.window(ledger.limit_index(limit)?))
     }
 
     /// How far the token and account of `request` have used the limit called `limit`; `None` when the plan has no such limit.

@@ -80,7 +80,9 @@ impl Quota {
                 status = response.status().as_u16(),
                 seconds = length.as_secs_f64(),
             );
-            self.distrust(ticket, subject);
+        }
+        if let Outcome::Refused(refusal) = &signals.outcome {
+            self.distrust(ticket, refusal);
         }
         signals.noted = Noted(Some(self.0.number));
         response.extensions_mut().insert(signals);
@@ -165,18 +167,27 @@ impl Quota {
     }
 
     /// What refuses us although we hold no more than it allows does not count as we assume.
-    fn distrust(&self, ticket: &Ticket, subject: Subject) {
-        let Subject::Limit(limit) = subject else {
-            return;
-        };
-        let share = self.ledger(|ledger, now| ledger.distrust(now, ticket.keys, limit));
-        if let Some(percent) = share {
-            tracing::info!(
-                target: "tower_quota::credit_halved",
-                limit = self.subject_name(subject),
-                token = %ticket.keys.token,
-                percent,
-            );
+    fn distrust(&self, ticket: &Ticket, refusal: &Refusal) {
+        for (index, limit) in self.plan().limits().iter().enumerate() {
+            let is_meant = match refusal {
+                Refusal::Limit(name) => limit.name() == name,
+                // It may have been any of them.
+                Refusal::Token => limit.governs_class(ticket.class),
+                // Locked, or on its way elsewhere: that says nothing of how requests are counted.
+                Refusal::Account | Refusal::Request => false,
+            };
+            if !is_meant {
+                continue;
+            }
+            let share = self.ledger(|ledger, now| ledger.distrust(now, ticket.keys, index));
+            if let Some(percent) = share {
+                tracing::info!(
+                    target: "tower_quota::credit_halved",
+                    limit = limit.name(),
+                    token = %ticket.keys.token,
+                    percent,
+                );
+            }
         }
     }
 
@@ -199,12 +210,9 @@ impl Quota {
 }
 
 /// Lengthened at random; never shortened.
-pub(crate) fn jittered(length: Duration) -> Duration {
-    length
-        + length
-            .mul_f64(JITTER)
-            .min(LONGEST_JITTER)
-            .mul_f64(fastrand::f64())
+fn jittered(length: Duration) -> Duration {
+    let jitter = length.mul_f64(JITTER).min(LONGEST_JITTER);
+    length.saturating_add(jitter.mul_f64(fastrand::f64()))
 }
 
 fn millis_rounded_up(tick: Tick) -> u64 {

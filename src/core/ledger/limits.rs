@@ -6,7 +6,7 @@ use super::Ledger;
 use crate::core::keys::Keys;
 use crate::core::kind::Kind;
 use crate::core::place::Subject;
-use crate::core::table::Usage;
+use crate::core::table::{Table, Usage};
 use crate::core::tick::{Now, Tick};
 use crate::error::ConfigError;
 use crate::plan::{RouteClass, Rule};
@@ -28,6 +28,19 @@ impl Ledger {
         }
         self.pump(now, None);
         Ok(())
+    }
+
+    /// Changes the quota of a limit and nothing else of the rule that is in force, as [`set_rule`](Self::set_rule) does.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when `quota` is zero or there is no such limit.
+    pub fn set_quota(&mut self, now: Now, limit: usize, quota: u32) -> Result<(), ConfigError> {
+        let kind = self.table.kind_of_limit(limit);
+        match kind.and_then(|kind| kind.rule_with_quota(quota)) {
+            Some(rule) => self.set_rule(now, limit, &rule),
+            None => Err(Table::no_limit(limit)),
+        }
     }
 
     /// The position in the plan of the limit called `name`.

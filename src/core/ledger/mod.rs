@@ -200,9 +200,13 @@ impl Ledger {
         self.pump(now, None);
     }
 
-    /// The answer has arrived. `service_time` is what it says of the time the server worked after counting the request.
+    /// The answer has arrived. `service_time` is what it says of the time the server worked after counting the request; more than
+    /// the whole round trip took is another figure or in another unit, and is taken for nothing.
     pub fn settle(&mut self, now: Now, permit: Permit, service_time: Option<Duration>) {
-        let now = self.arrived(now, &permit, service_time);
+        let now = self.advance(now);
+        let round_trip = permit.round_trip(now.tick);
+        let service_time = service_time.filter(|time| *time <= round_trip);
+        self.network.observe(now.tick, round_trip, service_time);
         let floor = if self.credit_floor {
             self.network.floor()
         } else {
@@ -215,15 +219,10 @@ impl Ledger {
     /// A response has arrived, but it refuses the request or says that the server failed: no time is credited, because a gateway
     /// that gives up tells how long it waited, not how long the server worked after it had counted.
     pub fn fail(&mut self, now: Now, permit: Permit) {
-        let now = self.arrived(now, &permit, None);
-        self.cool(now, &permit, now.tick, None);
-    }
-
-    fn arrived(&mut self, now: Now, permit: &Permit, service_time: Option<Duration>) -> Now {
         let now = self.advance(now);
-        let round_trip = now.tick.since(permit.sent.unwrap_or(permit.granted));
-        self.network.observe(now.tick, round_trip, service_time);
-        now
+        self.network
+            .observe(now.tick, permit.round_trip(now.tick), None);
+        self.cool(now, &permit, now.tick, None);
     }
 
     /// The request was sent and will not be answered any more: it failed, timed out or was dropped. The server may still count
@@ -231,11 +230,13 @@ impl Ledger {
     pub fn abandon(&mut self, now: Now, permit: Permit) {
         let now = self.advance(now);
         let latest = now.tick.after(self.network.late_arrival());
+        // It may have been the one that asked whether a daily pool has been filled again; then the next one asks.
+        self.dirty.extend(permit.cells.iter());
         self.cool(now, &permit, latest, None);
     }
 
     fn cool(&mut self, now: Now, permit: &Permit, latest: Tick, credit: Option<Duration>) {
-        let sent = permit.sent.unwrap_or(permit.granted);
+        let sent = permit.began();
         for id in permit.cells.iter() {
             let (cell, kind) = self.table.cell_mut(id);
             let frees = cell.cool(now, sent, latest, credit, kind);

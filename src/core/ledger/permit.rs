@@ -1,5 +1,7 @@
 //! What the ledger answers: a permit, a place in line, or neither.
 
+use std::time::Duration;
+
 #[cfg(doc)]
 use super::Ledger;
 use crate::core::keys::Keys;
@@ -81,6 +83,15 @@ impl Permit {
     /// be asked.
     pub fn mark_sent(&mut self, now: Tick) {
         self.sent = Some(now);
+    }
+
+    /// When it was sent; should it never have been, when it was granted.
+    pub(super) fn began(&self) -> Tick {
+        self.sent.unwrap_or(self.granted)
+    }
+
+    pub(super) fn round_trip(&self, arrived: Tick) -> Duration {
+        arrived.since(self.began())
     }
 
     /// Whether it holds nothing and need not be given back.
