@@ -1,6 +1,8 @@
 //! The one place where time is read.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -18,8 +20,39 @@ pub struct Clock {
 
 #[derive(Clone, Debug)]
 enum Wall {
-    System,
+    System(Arc<Midnights>),
     From(SystemTime),
+}
+
+/// The machine's wall clock for those who only want to know the day: read once a second.
+#[derive(Debug, Default)]
+struct Midnights {
+    /// When it was read last, in milliseconds on the monotonic clock, plus one; zero if never.
+    read: AtomicU64,
+    /// What it showed when the monotonic clock began, in nanoseconds since 1970.
+    origin: AtomicU64,
+}
+
+impl Midnights {
+    const LONGEST: u64 = 1_000;
+
+    /// What the wall clock shows when the monotonic clock shows `elapsed`.
+    fn wall(&self, elapsed: Duration, read: impl Fn() -> SystemTime) -> SystemTime {
+        let millis = elapsed.as_millis() as u64;
+        let last = self.read.load(Ordering::Acquire);
+        if last == 0 || millis >= last.saturating_add(Self::LONGEST) {
+            let wall = read();
+            let origin = wall
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .saturating_sub(elapsed);
+            let nanos = u64::try_from(origin.as_nanos()).unwrap_or(u64::MAX);
+            self.origin.store(nanos, Ordering::Release);
+            self.read.store(millis.saturating_add(1), Ordering::Release);
+            return wall;
+        }
+        UNIX_EPOCH + Duration::from_nanos(self.origin.load(Ordering::Acquire)) + elapsed
+    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is the seam")]
@@ -28,7 +61,7 @@ impl Clock {
     pub fn system() -> Self {
         Self {
             origin: Instant::now(),
-            wall: Wall::System,
+            wall: Wall::System(Arc::default()),
         }
     }
 
@@ -48,19 +81,22 @@ impl Clock {
 
     /// The wall clock.
     pub fn wall(&self) -> SystemTime {
-        match self.wall {
-            Wall::System => SystemTime::now(),
-            Wall::From(start) => start + self.elapsed(),
+        match &self.wall {
+            Wall::System(_) => SystemTime::now(),
+            Wall::From(start) => *start + self.elapsed(),
         }
     }
 
-    /// The present time for the ledger. Where no daily pool needs the wall clock, it is not read and shows 1970.
+    /// The present time for the ledger. Where no daily pool needs the wall clock, it is not read and shows 1970; where one does,
+    /// a step of the wall clock is seen within a second.
     pub(crate) fn now(&self, with_wall: bool) -> Now {
+        let elapsed = self.elapsed();
         Now {
-            tick: Tick::from(self.elapsed()),
-            wall: match with_wall {
-                true => self.wall(),
-                false => SystemTime::UNIX_EPOCH,
+            tick: Tick::from(elapsed),
+            wall: match &self.wall {
+                _ if !with_wall => UNIX_EPOCH,
+                Wall::System(midnights) => midnights.wall(elapsed, SystemTime::now),
+                Wall::From(start) => *start + elapsed,
             },
         }
     }
@@ -81,5 +117,30 @@ impl Clock {
     /// The instant `after` from now.
     pub(crate) fn instant_after(after: Duration) -> Instant {
         Instant::now() + after
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_of_the_wall_clock_is_seen_within_a_second() {
+        let second = Duration::from_secs(1);
+        let midnights = Midnights::default();
+        let shows = |hours: u32| move || UNIX_EPOCH + hours * 3600 * second;
+        assert_eq!(midnights.wall(second, shows(5)), shows(5)());
+        assert_eq!(midnights.wall(2 * second, shows(9)), shows(5)() + second);
+        assert_eq!(
+            midnights.wall(2 * second + second / 100, shows(9)),
+            shows(9)()
+        );
+        assert_eq!(midnights.wall(4 * second, shows(2)), shows(2)());
+        let before_1970 = || UNIX_EPOCH - Duration::from_secs(1);
+        assert!(midnights.wall(6 * second, before_1970) < UNIX_EPOCH);
+        assert_eq!(
+            midnights.wall(6 * second, shows(1)),
+            UNIX_EPOCH + 6 * second
+        );
     }
 }

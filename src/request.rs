@@ -79,6 +79,12 @@ impl<'a> From<&'a request::Parts> for RequestHead<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AccountId(pub String);
 
+impl From<&str> for AccountId {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 /// Request extension: by when the request must be under way, all waiting and repeating included.
 ///
 /// It ends waits; a request that need not wait is sent even when its deadline has passed. It does not cut off a request that has
@@ -98,6 +104,12 @@ impl Deadline {
 /// [`TokenSource::extension`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub String);
+
+impl From<&str> for Token {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

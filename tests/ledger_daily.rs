@@ -373,3 +373,17 @@ proptest! {
         prop_assert!(admit(&mut ledger, now).is_none());
     }
 }
+
+/// The one that asks may be refused for another reason, or meet a server that fails: then the next one in line asks.
+#[test]
+fn whoever_asks_in_vain_leaves_it_to_the_next() {
+    let mut ledger = ledger(2, Zone::UNKNOWN);
+    ledger.pause(at(10), Keys::SHARED, Subject::Limit(0), at(HOUR).tick);
+    let asks = send(&mut ledger, HOUR).unwrap();
+    let Admission::Waiting(next) = ledger.admit(at(HOUR), Keys::SHARED, GENERAL, Tick::NEVER)
+    else {
+        panic!("one asks");
+    };
+    ledger.fail(at(HOUR + 1), asks);
+    assert!(ledger.poll(at(HOUR + 1), next, None).is_granted());
+}

@@ -161,16 +161,22 @@ fn nothing_that_matters_is_ever_forgotten() {
         ledger.poll(at(8 * S), waiter, None).is_granted(),
         "the one who waited"
     );
+    for permit in held_permits {
+        ledger.settle(at(9 * S), permit, None);
+    }
     assert_eq!(
-        ledger.distrust(at(8 * S), distrusted, 0),
+        ledger.distrust(at(9 * S), distrusted, 0),
+        Some(50),
+        "refusals of one window are one piece of evidence"
+    );
+    churn(&mut ledger, 10 * S, 10_000);
+    assert_eq!(
+        ledger.distrust(at(10 * S), distrusted, 0),
         Some(25),
         "distrust was forgotten"
     );
 
     // And once it is over, it is forgotten.
-    for permit in held_permits {
-        ledger.settle(at(9 * S), permit, None);
-    }
     let two_days = 2 * 24 * 3600 * S;
     churn(&mut ledger, two_days, 200);
     assert!(

@@ -106,6 +106,13 @@ impl RetryAfterLayer {
     }
 }
 
+impl From<Plan> for RetryAfterLayer {
+    /// A layer with a quota of its own.
+    fn from(plan: Plan) -> Self {
+        Self::new(&Quota::new(plan))
+    }
+}
+
 impl Default for RetryAfterLayer {
     /// A layer with a quota of its own that has no limits: it only pauses and repeats.
     fn default() -> Self {

@@ -283,13 +283,17 @@ impl Distrust {
         Self::WHOLE - self.missing.saturating_sub(recovered)
     }
 
+    /// Refusals that come within one window are one piece of evidence: the share is halved once.
     fn halve(&mut self, now: Tick, window: &Window) -> u32 {
-        let share = self.share(now, window) / 2;
+        let share = self.share(now, window);
+        if self.missing > 0 && now.since(self.since) < window.length {
+            return share * 100 / Self::WHOLE;
+        }
         *self = Self {
-            missing: Self::WHOLE - share,
+            missing: Self::WHOLE - share / 2,
             since: now,
         };
-        share * 100 / Self::WHOLE
+        share / 2 * 100 / Self::WHOLE
     }
 
     fn reduce(&self, credit: Duration, now: Tick, window: &Window) -> Duration {

@@ -46,7 +46,7 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Reads HubSpot's quota headers and error bodies, and all that [`StandardSignals`](crate::signal::StandardSignals) reads.
 ///
-/// A refusal (429, and the rare 500 with a search's message) names the limit that pauses:
+/// A refusal (429, and the rare 500 of a search with a search's message) names the limit that pauses:
 ///
 /// | the body says | pause |
 /// |---|---|
@@ -107,7 +107,10 @@ impl SignalReader for HubspotSignals {
                 }
                 signals.outcome = Outcome::Refused(refusal);
             }
-            500 if body().is_some_and(|body| says(&body.message, SECONDLY_MESSAGE)) => {
+            // Only of a search is it certain that nothing was done.
+            500 if class == RouteClass::Search
+                && body().is_some_and(|body| says(&body.message, SECONDLY_MESSAGE)) =>
+            {
                 signals.outcome = Outcome::Refused(limit(SEARCH));
             }
             LOCKED => {

@@ -156,13 +156,15 @@ impl FromStr for Tier {
 ///
 /// | limit | scope | allows | governs |
 /// |---|---|---|---|
-/// | [`BURST`] | token | 100, 110, 190 or 250 per 10 s | [`General`](RouteClass::General) |
+/// | [`BURST`] | token; account for public OAuth apps | 100, 110, 190 or 250 per 10 s | [`General`](RouteClass::General) |
 /// | [`SEARCH`] | account | 5 per 1 s | [`Search`](RouteClass::Search) |
-/// | [`ASSOCIATIONS`] | token | 100, 150 or 200 per 10 s | [`Associations`](RouteClass::Associations) |
+/// | [`ASSOCIATIONS`] | as the burst | 100, 150 or 200 per 10 s | [`Associations`](RouteClass::Associations) |
 /// | [`DAILY`] | account | see [`Tier`]; not for public OAuth apps | these three and [`DAILY_ONLY`] |
 ///
-/// HubSpot counts the burst per app and account. A token belongs to one app and one account, so that is the token; when a
-/// new access token replaces an old one, the old one's use is forgotten here but not at HubSpot.
+/// HubSpot counts the burst per app and account. The token of a private app belongs to one app and one account and does not change,
+/// so that is the token. Those of an OAuth app are renewed again and again: attach an
+/// [`AccountId`](crate::request::AccountId) to every request of such an app, and make one quota for each app; without it, a new
+/// access token starts afresh here but not at HubSpot.
 ///
 /// With [`Zone::UNKNOWN`] own requests are not counted against the daily pool; a refusal still pauses it.
 pub fn plan(tier: Tier, zone: Zone) -> Plan {
@@ -177,12 +179,21 @@ fn limits(tier: Tier, zone: Zone) -> PlanBuilder {
         Base::Enterprise => (190, 150, Some(1_000_000)),
         Base::PublicOauth => (110, 100, None),
     };
+    // HubSpot counts by app and account. The tokens of an OAuth app are renewed every half hour and must not start afresh.
+    let scope = match base {
+        Base::PublicOauth => Scope::Account,
+        _ => Scope::Token,
+    };
     let (burst, associations) = match packs {
         0 => (burst, associations),
         _ => (250, 200),
     };
     let plan = Plan::builder("hubspot")
-        .limit(Limit::rolling(BURST, burst, TEN_SECONDS).governs([RouteClass::General]))
+        .limit(
+            Limit::rolling(BURST, burst, TEN_SECONDS)
+                .scope(scope)
+                .governs([RouteClass::General]),
+        )
         .limit(
             Limit::rolling(SEARCH, SEARCHES_PER_SECOND, ONE_SECOND)
                 .scope(Scope::Account)
@@ -190,6 +201,7 @@ fn limits(tier: Tier, zone: Zone) -> PlanBuilder {
         )
         .limit(
             Limit::rolling(ASSOCIATIONS, associations, TEN_SECONDS)
+                .scope(scope)
                 .governs([RouteClass::Associations]),
         );
     match daily {

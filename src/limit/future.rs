@@ -21,6 +21,8 @@ pin_project! {
     {
         // What is to be called, until it is.
         call: Option<(S, Req)>,
+        // Dropped before the call it belongs to.
+        permit: Option<Permit>,
         #[pin]
         state: State<S::Future, RB>,
     }
@@ -35,9 +37,9 @@ pin_project! {
         /// Stands in line for its slots.
         Admit { acquire: Acquire },
         /// Has its slots; the inner service is not ready yet.
-        Ready { permit: Option<Permit> },
+        Ready,
         /// On its way.
-        Sent { permit: Option<Permit>, #[pin] future: F },
+        Sent { #[pin] future: F },
         /// Refused or failed: the body says why.
         Read { reading: Option<Box<Reading<RB>>> },
         Done,
@@ -60,6 +62,7 @@ where
     pub(super) fn new(acquire: Acquire, inner: S, request: Req) -> Self {
         Self {
             call: Some((inner, request)),
+            permit: None,
             state: State::Admit { acquire },
         }
     }
@@ -75,46 +78,38 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (call, mut state) = (this.call, this.state);
+        let (call, permit, mut state) = (this.call, this.permit, this.state);
         loop {
             // Each state is set where it is made: to hand it around would move all of it.
             let answer = match state.as_mut().project() {
                 StateProj::Admit { acquire } => match ready!(Pin::new(acquire).poll(cx)) {
-                    Ok(permit) => {
-                        let permit = Some(permit);
-                        state.set(State::Ready { permit });
+                    Ok(granted) => {
+                        *permit = Some(granted);
+                        state.set(State::Ready);
                         continue;
                     }
                     Err(error) => Err(error.into()),
                 },
-                StateProj::Ready { permit } => {
-                    let Some((inner, _)) = call else {
+                StateProj::Ready => {
+                    let (Some((inner, _)), Some(granted)) = (&mut *call, &mut *permit) else {
                         return Poll::Pending;
                     };
                     match ready!(inner.poll_ready(cx)) {
                         Ok(()) => {
-                            let (Some(permit), Some((mut inner, request))) =
-                                (permit.take(), call.take())
-                            else {
-                                return Poll::Pending;
-                            };
-                            match permit.send() {
-                                Ok(permit) => state.set(State::Sent {
-                                    permit: Some(permit),
-                                    future: inner.call(request),
-                                }),
+                            if let Err(acquire) = granted.send() {
                                 // A pause began in the meantime: back in line, and nobody keeps the inner service reserved.
-                                Err(acquire) => {
-                                    *call = Some((inner.clone(), request));
-                                    state.set(State::Admit { acquire });
-                                }
+                                *inner = inner.clone();
+                                state.set(State::Admit { acquire });
+                            } else if let Some((mut inner, request)) = call.take() {
+                                let future = inner.call(request);
+                                state.set(State::Sent { future });
                             }
                             continue;
                         }
                         Err(error) => Err(error.into()),
                     }
                 }
-                StateProj::Sent { permit, future } => match ready!(future.poll(cx)) {
+                StateProj::Sent { future } => match ready!(future.poll(cx)) {
                     Ok(response) => match settle(permit, response) {
                         Ok(response) => Ok(response),
                         Err(reading) => {
@@ -138,6 +133,7 @@ where
                 // Polled again after it was ready.
                 StateProj::Done => return Poll::Pending,
             };
+            *permit = None;
             state.set(State::Done);
             return Poll::Ready(answer);
         }

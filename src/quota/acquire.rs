@@ -171,33 +171,27 @@ impl Permit {
     ///
     /// # Errors
     ///
-    /// The line to stand in again, when a pause has begun since the permit was granted.
-    pub(crate) fn send(mut self) -> Result<Self, Acquire> {
-        let Some(mut permit) = self.inner.take() else {
-            return Ok(self);
+    /// The line to stand in again, when a pause has begun since the permit was granted. The permit is then empty.
+    pub(crate) fn send(&mut self) -> Result<(), Acquire> {
+        let Some(permit) = &mut self.inner else {
+            return Ok(());
         };
         if self.pauses == Some(self.quota.pauses()) {
             // No pause has begun since: the ledger need not be asked.
             permit.mark_sent(self.quota.now());
-            self.inner = Some(permit);
-            return Ok(self);
+            return Ok(());
         }
         let deadline = self.deadline;
-        match self
+        let sent = self
             .quota
-            .ledger(|ledger, now| ledger.send(now, &mut permit, deadline))
-        {
-            Ok(()) => {
-                self.inner = Some(permit);
-                Ok(self)
-            }
-            Err(waiter) => {
-                let mut acquire = Acquire::slots(self.quota.clone(), self.ticket, self.patience);
-                acquire.deadline = deadline;
-                acquire.state = State::Waiting(waiter);
-                Err(acquire)
-            }
-        }
+            .ledger(|ledger, now| ledger.send(now, permit, deadline));
+        sent.map_err(|waiter| {
+            self.inner = None;
+            let mut acquire = Acquire::slots(self.quota.clone(), self.ticket, self.patience);
+            acquire.deadline = deadline;
+            acquire.state = State::Waiting(waiter);
+            acquire
+        })
     }
 
     /// A response has arrived: the slots begin to cool. An answer's service time is credited.

@@ -119,7 +119,7 @@ impl Quota {
     }
 
     /// Changes the rule of the limit called `limit` to another of the same kind, for all keys and at once. A new window applies
-    /// to requests that are in flight or counted already, too.
+    /// to requests that are in flight or still counted, too; what had left a shorter window before does not come back.
     ///
     /// # Errors
     ///

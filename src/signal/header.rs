@@ -82,6 +82,9 @@ impl<'a, const N: usize> Fields<'a, N> {
         at: usize,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<T> {
+        if !self.several {
+            return parse(text(self.found[at]?)?);
+        }
         agreed(self.values(at), parse)
     }
 

@@ -222,6 +222,9 @@ impl Ledger {
         let now = self.advance(now);
         self.network
             .observe(now.tick, permit.round_trip(now.tick), None);
+        // It may have been the one that asked whether a daily pool has been filled again; then the next one asks, unless a pause
+        // begins.
+        self.dirty.extend(permit.cells.iter());
         self.cool(now, &permit, now.tick, None);
     }
 
@@ -230,7 +233,7 @@ impl Ledger {
     pub fn abandon(&mut self, now: Now, permit: Permit) {
         let now = self.advance(now);
         let latest = now.tick.after(self.network.late_arrival());
-        // It may have been the one that asked whether a daily pool has been filled again; then the next one asks.
+        // As for a failure.
         self.dirty.extend(permit.cells.iter());
         self.cool(now, &permit, latest, None);
     }
