@@ -18,8 +18,16 @@ pub(super) struct Pool {
     late: u32,
     /// When the count starts again.
     reset: SystemTime,
-    /// Since when it is unknown whether the pool has been filled again, and how many requests are out to learn it.
-    doubt: Option<(Tick, u32)>,
+    /// Boxed, because most pools never have it.
+    doubt: Option<Box<Doubt>>,
+}
+
+/// It is unknown whether the pool has been filled again.
+#[derive(Debug)]
+struct Doubt {
+    since: Tick,
+    /// Requests that are out to learn it.
+    asking: u32,
 }
 
 impl Default for Pool {
@@ -49,7 +57,8 @@ impl Pool {
         }
         if self
             .doubt
-            .is_some_and(|(since, _)| now.tick.since(since) > LONGEST_DAY)
+            .as_ref()
+            .is_some_and(|doubt| now.tick.since(doubt.since) > LONGEST_DAY)
         {
             self.doubt = None;
         }
@@ -58,13 +67,16 @@ impl Pool {
     /// The server says that the pool is empty. Where nobody knows when it is filled again, the next request is sent alone.
     pub(super) fn pause(&mut self, now: Tick, zone: &Zone) {
         if zone.is_unknown() {
-            self.doubt = Some((now, 0));
+            self.doubt = Some(Box::new(Doubt {
+                since: now,
+                asking: 0,
+            }));
         }
     }
 
     /// Whether a request is out to learn if the pool has been filled again.
     pub(super) fn is_asking(&self) -> bool {
-        self.doubt.is_some_and(|(_, asking)| asking > 0)
+        self.doubt.as_ref().is_some_and(|doubt| doubt.asking > 0)
     }
 
     /// The day has another midnight from now on; what is known of it stays.
@@ -82,9 +94,9 @@ impl Pool {
     }
 
     pub(super) fn free(&self, quota: u32, zone: &Zone) -> u32 {
-        match self.doubt {
+        match &self.doubt {
             _ if !zone.is_unknown() => quota.saturating_sub(self.used),
-            Some((_, asking)) => 1_u32.saturating_sub(asking),
+            Some(doubt) => 1_u32.saturating_sub(doubt.asking),
             None => u32::MAX,
         }
     }
@@ -92,8 +104,8 @@ impl Pool {
     pub(super) fn take(&mut self) {
         self.used = self.used.saturating_add(1);
         self.in_flight = self.in_flight.saturating_add(1);
-        if let Some((_, asking)) = &mut self.doubt {
-            *asking += 1;
+        if let Some(doubt) = &mut self.doubt {
+            doubt.asking += 1;
         }
     }
 
@@ -113,10 +125,10 @@ impl Pool {
     fn over(&mut self, began: Tick, answered: bool) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
         // What was sent before the doubt began tells nothing about it.
-        let Some((_, asking)) = self.doubt.as_mut().filter(|(since, _)| began > *since) else {
+        let Some(doubt) = self.doubt.as_mut().filter(|doubt| began > doubt.since) else {
             return false;
         };
-        *asking = asking.saturating_sub(1);
+        doubt.asking = doubt.asking.saturating_sub(1);
         if answered {
             self.doubt = None;
         }
