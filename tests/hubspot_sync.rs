@@ -411,17 +411,22 @@ fn wrong_arguments_are_explained() {
 }
 
 #[cfg(unix)]
-#[test]
-fn ctrl_c_finishes_what_is_under_way() {
-    let child = command(&["--records", "500", "--concurrency", "2", "--json"])
-        .spawn()
-        .expect("the program runs");
-    std::thread::sleep(Duration::from_millis(2_000));
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_finishes_what_is_under_way() {
+    let (sim, server) = serve(quick()).await;
+    let url = server.url();
+    let arguments = ["--base-url", &url, "--json", "--records", "500"];
+    let child = command(&arguments).spawn().expect("the program runs");
+    // It is in the middle of it when the first window is used up.
+    while sim.stats().counted() < 190 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let sent = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status();
     assert!(sent.expect("kill").success());
-    let run = Run::from(child.wait_with_output().expect("an end"));
+    let output = tokio::task::spawn_blocking(|| child.wait_with_output());
+    let run = Run::from(output.await.expect("no panic").expect("an end"));
     assert_eq!(run.code, Some(130), "{}{}", run.out, run.err);
     assert!(run.err.contains("Stopping: "), "{}", run.err);
     let (done, failed) = (run.figure("records_done"), run.figure("records_failed"));

@@ -6,6 +6,7 @@
 //! Headers are evidence, not truth: what is missing, duplicated, malformed or hostile is *unknown* (`None`), never zero and
 //! never unlimited.
 
+mod fields;
 pub(crate) mod header;
 mod retry_after;
 mod service_time;

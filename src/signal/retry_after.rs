@@ -3,8 +3,8 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::DATE;
 
+use super::fields::{RETRY_AFTER, StandardFields};
 use super::header::{agreed, decimal, text};
-use super::standard::{RETRY_AFTER, StandardFields};
 
 const SECOND: u64 = 1_000_000_000;
 /// A longer wait than this is not a quota's; it is unknown.

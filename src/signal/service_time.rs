@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::fields::{ENVOY, OPENAI, RUNTIME, SERVER_TIMING, StandardFields};
 use super::header::decimal;
-use super::standard::{ENVOY, OPENAI, RUNTIME, SERVER_TIMING, StandardFields};
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;

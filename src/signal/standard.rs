@@ -1,6 +1,6 @@
 use http::StatusCode;
 
-use super::header::{Fields, Names};
+use super::fields::{AGE, NAMES, StandardFields};
 use super::retry_after::retry_after;
 use super::service_time::service_time;
 use super::{Outcome, Refusal, ResponseHead, SignalReader, Signals};
@@ -28,24 +28,6 @@ use crate::plan::RouteClass;
 /// What is malformed is unknown, never zero. Nothing is allocated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StandardSignals;
-
-/// The fields that are read of every response, and their places.
-static NAMES: Names<6> = Names::new([
-    "age",
-    "retry-after",
-    "x-envoy-upstream-service-time",
-    "openai-processing-ms",
-    "x-runtime",
-    "server-timing",
-]);
-const AGE: usize = 0;
-pub(super) const RETRY_AFTER: usize = 1;
-pub(super) const ENVOY: usize = 2;
-pub(super) const OPENAI: usize = 3;
-pub(super) const RUNTIME: usize = 4;
-pub(super) const SERVER_TIMING: usize = 5;
-
-pub(super) type StandardFields<'a> = Fields<'a, 6>;
 
 impl SignalReader for StandardSignals {
     fn wants_body(&self, _: &ResponseHead<'_>) -> bool {
