@@ -4,17 +4,19 @@
 
 mod common;
 
-use std::task::Poll;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use common::{
-    FOREVER, Hand, Piece, PieceBody, SECOND, Server, Valve, after, at_once, burst, get, lost, ms,
-    never, patient, request, response,
+    FOREVER, Fate, Hand, Piece, PieceBody, SECOND, Server, TestError, Valve, after, at_once, burst,
+    get, lost, ms, never, patient, request, response,
 };
-use http::Method;
+use http::{Method, Request};
 use tokio::time::sleep;
 use tower::timeout::TimeoutLayer;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_quota::{BoxError, Quota, QuotaError, RetryAfterLayer, TokenLimitLayer};
 
 const HUNDREDTH: Duration = Duration::from_millis(10);
@@ -319,6 +321,54 @@ async fn a_panic_inside() {
             server.times()
         );
         nothing_is_lost(&quota, 1, where_from).await;
+    }
+}
+
+/// A request that has failed lets go of the inner service and of itself, even if somebody keeps its future.
+#[tokio::test(start_paused = true)]
+async fn a_finished_future_keeps_nothing() {
+    /// Counts its clones, and may fail to become ready.
+    #[derive(Clone)]
+    struct Counted {
+        _count: Arc<()>,
+        is_shut: bool,
+    }
+    impl Service<Request<PieceBody>> for Counted {
+        type Response = http::Response<PieceBody>;
+        type Error = TestError;
+        type Future = Ready<Result<Self::Response, TestError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TestError>> {
+            Poll::Ready(if self.is_shut {
+                Err(TestError("shut"))
+            } else {
+                Ok(())
+            })
+        }
+
+        fn call(&mut self, _: Request<PieceBody>) -> Self::Future {
+            ready(Ok(response(200, &[], PieceBody::default())))
+        }
+    }
+
+    for is_shut in [true, false] {
+        let quota = Quota::new(burst(1, SECOND));
+        if !is_shut {
+            assert_eq!(free_now(&quota).await, 1);
+        }
+        let (count, fate) = (Arc::new(()), Fate::default());
+        let mut api = TokenLimitLayer::new(&quota)
+            .max_wait(Duration::ZERO)
+            .layer(Counted {
+                _count: count.clone(),
+                is_shut,
+            });
+        let request = get("t").map(|_| PieceBody::default().fate(&fate));
+        let mut future = std::pin::pin!(api.call(request));
+        assert!(future.as_mut().await.is_err());
+        assert_eq!(Arc::strong_count(&count), 2, "ours and the service's");
+        assert!(fate.is_dropped());
+        nothing_is_lost(&quota, 1, "failed").await;
     }
 }
 

@@ -171,6 +171,27 @@ fn at_the_full_hour_of_an_unknown_zone_one_request_asks() {
     assert!(admit(&mut ledger, 2 * HOUR + 1).is_some());
 }
 
+/// The clock need not have moved between the refusal and the question: it is coarse, or stands still in a test.
+#[test]
+fn who_asks_in_the_instant_of_the_refusal_is_heard() {
+    for by_mark in [true, false] {
+        let mut ledger = ledger(2, Zone::UNKNOWN);
+        let before = send(&mut ledger, 10).unwrap();
+        ledger.pause(at(10), Keys::SHARED, Subject::Limit(0), at(HOUR).tick);
+        ledger.resume(at(10), Keys::SHARED, Subject::Limit(0));
+        let mut asks = admit(&mut ledger, 10).unwrap();
+        if by_mark {
+            asks.mark_sent(at(10).tick);
+        } else {
+            ledger.send(at(10), &mut asks, Tick::NEVER).unwrap();
+        }
+        ledger.settle(at(11), before, None);
+        assert!(admit(&mut ledger, 11).is_none(), "sent before the refusal");
+        ledger.settle(at(12), asks, None);
+        assert!(admit(&mut ledger, 12).is_some());
+    }
+}
+
 /// Nobody waits for an answer that will not come.
 #[test]
 fn when_the_one_who_asks_gives_up_the_next_one_asks() {

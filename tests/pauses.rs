@@ -4,12 +4,15 @@
 
 mod common;
 
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use common::{
     BURST_BODY, DAILY_BODY, FOREVER, HOUR, Hand, Piece, PieceBody, SEARCH_BODY, SECOND, Server,
-    Valve, at_once, burst, get, most_in_window, ms, patient, request, response, search,
+    Valve, after, at_once, burst, get, most_in_window, ms, patient, request, response, search,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -209,6 +212,58 @@ async fn an_empty_day_stops_everything_under_the_pool_until_midnight() {
     );
     sleep(2 * SECOND).await;
     api.oneshot(search("t")).await.unwrap();
+}
+
+/// Nobody knows when the pool is filled again, so one asks. The next one is not let go in the moment between its refusal and the
+/// pause, not even when he is as quick as his own waker.
+#[tokio::test(start_paused = true)]
+async fn a_refused_asker_lets_nobody_slip_through() {
+    /// Polls its future as soon as it is woken, by whomever.
+    struct Eager(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+    impl Wake for Eager {
+        fn wake(self: Arc<Self>) {
+            let waker = self.clone().into();
+            let Ok(mut slot) = self.0.try_lock() else {
+                return;
+            };
+            if let Some(future) = slot.as_mut() {
+                let is_over = future.as_mut().poll(&mut Context::from_waker(&waker));
+                slot.take_if(|_| is_over.is_ready());
+            }
+        }
+    }
+
+    let at_length = || -> common::Answer {
+        let body = PieceBody::new([Piece::Wait(ms(20)), Piece::Data(DAILY_BODY.into())]);
+        let refusal = response(429, &[], body);
+        Box::pin(async { Ok(refusal) })
+    };
+    let answers: [fn() -> common::Answer; 2] = [|| at_once(429, &[], DAILY_BODY), at_length];
+    for answer in answers {
+        let quota = Quota::new(hubspot::api(Tier::Professional, Zone::UNKNOWN));
+        let server = Server::new(move |_, _| after(ms(100), answer()));
+        let api = ServiceBuilder::new()
+            .layer(patient(&quota))
+            .service(server.clone());
+        api.clone().oneshot(get("t")).await.unwrap();
+        let waiters = [(); 3].map(|()| {
+            let call = api.clone().oneshot(get("t"));
+            let call = Box::pin(async { drop(call.await) });
+            let waiter = Arc::new(Eager(Mutex::new(Some(call))));
+            waiter.clone().wake();
+            waiter
+        });
+        assert_eq!((quota.waiting(), server.count()), (3, 1));
+        // Longer than the head of a refusal holds everybody while its body is read.
+        sleep(2 * SECOND).await;
+        quota.resume(&get("t"));
+        sleep(2 * SECOND).await;
+        let counts = (quota.waiting(), server.count());
+        for waiter in waiters {
+            drop(waiter.0.lock().unwrap().take());
+        }
+        assert_eq!(counts, (2, 2));
+    }
 }
 
 #[tokio::test(start_paused = true)]

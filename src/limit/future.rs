@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use crate::BoxError;
 use crate::body::{Peek, PeekBody};
-use crate::quota::{Acquire, Permit, Provisional};
+use crate::quota::{Acquire, Ending, Permit, Provisional};
 use crate::signal::{ResponseHead, Signals};
 
 pin_project! {
@@ -48,7 +48,9 @@ pin_project! {
 
 /// A response whose body is being read.
 struct Reading<RB: Body> {
+    /// Its slots begin to cool when what the head says is noted.
     permit: Permit,
+    ending: Ending,
     parts: response::Parts,
     peek: Peek<RB>,
     held: Option<Provisional>,
@@ -134,13 +136,18 @@ where
                 StateProj::Done => return Poll::Pending,
             };
             *permit = None;
+            // What was not called may hold a place in the inner service, which is not kept for as long as this future is.
+            *call = None;
             state.set(State::Done);
             return Poll::Ready(answer);
         }
     }
 }
 
-/// The head of the response has arrived: the slots begin to cool. Gives back the response, unless its body is to be read.
+/// The head of the response has arrived. Gives back the response, unless its body is to be read.
+///
+/// What it says is noted before the slots begin to cool: a refusal may let the next one ask whether a daily pool has been filled
+/// again, and that one must find the pause.
 fn settle<RB: Body>(
     held: &mut Option<Permit>,
     response: Response<RB>,
@@ -149,17 +156,18 @@ fn settle<RB: Body>(
         return Ok(response.map(PeekBody::untouched));
     };
     if let Some(signals) = permit.quota().noted(&response) {
-        let signals = signals.clone();
-        permit.over(&signals);
+        let ending = Ending::of(signals);
+        permit.over(ending);
         return Ok(response.map(PeekBody::untouched));
     }
     let head = ResponseHead::from(&response);
     let signals = permit.quota().read(&permit.ticket(), &head, &[]);
-    permit.over(&signals);
+    let ending = Ending::of(&signals);
     if permit.quota().wants_body(&head) {
         let (parts, body) = response.into_parts();
         return Err(Box::new(Reading {
             permit,
+            ending,
             parts,
             peek: Peek::new(body),
             held: None,
@@ -169,6 +177,7 @@ fn settle<RB: Body>(
     permit
         .quota()
         .note(&permit.ticket(), signals, &mut response);
+    permit.over(ending);
     Ok(response)
 }
 
@@ -180,16 +189,18 @@ impl<RB: Body> Reading<RB> {
         let Poll::Ready((body, text)) = Pin::new(&mut self.peek).poll(cx) else {
             if self.held.is_none() {
                 self.held = Some(quota.hold_while_reading(&ticket, &head));
+                self.permit.over(self.ending);
             }
             return Poll::Pending;
         };
         Poll::Ready((body, quota.read(&ticket, &head, &text)))
     }
 
-    fn finish(self, (body, signals): (PeekBody<RB>, Signals)) -> Response<PeekBody<RB>> {
+    fn finish(mut self, (body, signals): (PeekBody<RB>, Signals)) -> Response<PeekBody<RB>> {
         let mut response = Response::from_parts(self.parts, body);
         let (quota, ticket) = (self.permit.quota(), self.permit.ticket());
         quota.note(&ticket, signals, &mut response);
+        self.permit.over(self.ending);
         if let Some(held) = self.held {
             held.end();
         }

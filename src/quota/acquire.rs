@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::Sleep;
 
@@ -194,13 +195,31 @@ impl Permit {
         })
     }
 
-    /// A response has arrived: the slots begin to cool. An answer's service time is credited.
-    pub(crate) fn over(&mut self, answer: &Signals) {
+    /// A response has arrived: the slots begin to cool. Does nothing the second time.
+    pub(crate) fn over(&mut self, ending: Ending) {
         if let Some(permit) = self.inner.take() {
-            self.quota.ledger(|ledger, now| match answer.outcome {
-                Outcome::Answered => ledger.settle(now, permit, answer.service_time),
-                _ => ledger.fail(now, permit),
+            self.quota.ledger(|ledger, now| match ending {
+                Ending::Answer(service_time) => ledger.settle(now, permit, service_time),
+                Ending::Failure => ledger.fail(now, permit),
             });
+        }
+    }
+}
+
+/// What a response means for the slots of its request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending {
+    /// The service time that it tells is credited.
+    Answer(Option<Duration>),
+    /// A refusal or a failure; no time is credited.
+    Failure,
+}
+
+impl Ending {
+    pub(crate) fn of(signals: &Signals) -> Self {
+        match signals.outcome {
+            Outcome::Answered => Self::Answer(signals.service_time),
+            _ => Self::Failure,
         }
     }
 }

@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(crate) use self::acquire::{Acquire, Permit};
+pub(crate) use self::acquire::{Acquire, Ending, Permit};
 pub(crate) use self::note::Provisional;
 use crate::api::Api;
 use crate::clock::Clock;

@@ -43,6 +43,11 @@ impl Ledger {
             }
         }
         self.pump(now, None);
+        if matches!(self.table.cell_mut(id).1, Kind::Pool { zone, .. } if zone.is_unknown()) {
+            // Such a pool tells by the time who asks whether it has been filled again: what is granted from here on is later than
+            // the pause, even if the clock has not moved.
+            self.latest = now.tick.next();
+        }
     }
 
     fn pause_cell(&mut self, now: Now, id: CellId, until: Tick) {

@@ -82,7 +82,7 @@ impl Permit {
     /// Marks it as sent at `now`, for those who know that no pause has begun since it was granted; otherwise [`Ledger::send`] must
     /// be asked.
     pub fn mark_sent(&mut self, now: Tick) {
-        self.sent = Some(now);
+        self.sent = Some(now.max(self.granted));
     }
 
     /// When it was sent; should it never have been, when it was granted.
