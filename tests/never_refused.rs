@@ -14,11 +14,11 @@ use http::Request;
 use http_body_util::Empty;
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
+use tower_quota::Quota;
 use tower_quota::clock::Clock;
 use tower_quota::plan::{Limit, Plan};
 use tower_quota::sim::{Latency, ServiceHeader, Sim, Windows};
 use tower_quota::stack::StackLayer;
-use tower_quota::Quota;
 
 #[derive(Clone, Copy, Debug)]
 struct Scenario {
