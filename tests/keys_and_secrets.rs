@@ -170,6 +170,23 @@ async fn tokens_of_one_account_share_what_is_the_account_s() {
     );
 }
 
+/// HubSpot counts by app and account. The token of a private app is that; those of an OAuth app are renewed every half hour, and
+/// a fresh one is no fresh allowance.
+#[tokio::test(start_paused = true)]
+async fn a_renewed_oauth_token_goes_on_where_the_old_one_was() {
+    let requests = || {
+        (0..400).map(|nth| {
+            let mut request = get(if nth < 200 { "old" } else { "new" });
+            request.extensions_mut().insert(AccountId::from("4711"));
+            request
+        })
+    };
+    for (tier, at_once) in [(Tier::PublicOauth, 110), (Tier::FreeStarter, 2 * 100)] {
+        let quota = Quota::new(hubspot::api(tier, Zone::UNKNOWN));
+        assert_eq!(keys(&quota, requests()).await, at_once, "{tier}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_app_is_one_for_all_tokens() {
     let plan = Plan::builder("app").limit(Limit::rolling("all", 3, SECOND).scope(Scope::App));
@@ -570,6 +587,16 @@ async fn bad_input_is_an_error_that_names_the_field() {
         plan.limit(Limit::rolling(format!("l{nth}"), 1, SECOND).governs([RouteClass::Search]))
     });
     names(many.build().unwrap_err(), "limits");
+    let countless = (0..256).fold(Plan::builder("bad"), |plan, nth| {
+        let class = if nth % 2 == 0 {
+            RouteClass::Search
+        } else {
+            RouteClass::General
+        };
+        plan.limit(Limit::rolling(format!("l{nth}"), 1, SECOND).governs([class]))
+    });
+    let error = countless.build().unwrap_err();
+    assert!(error.to_string().contains("255"), "{error}");
     names(Zone::fixed(15 * 3600).unwrap_err(), "zone");
     names(Zone::fixed(i32::MIN).unwrap_err(), "zone");
     names(Zone::named("Mars/Olympus").unwrap_err(), "zone");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{PieceBody, SECOND, Server, burst, get, lock, ms, patient, response};
+use common::{PieceBody, SECOND, Server, after, at_once, burst, get, lock, ms, patient, response};
 use http::Request;
 use http_body_util::Empty;
 use tokio::task::JoinSet;
@@ -101,6 +101,26 @@ async fn nothing_is_refused_and_nearly_all_is_used() {
                 assert!(used >= least, "{scenario:?}: {used}");
             }
         }
+    }
+}
+
+/// The service time of an answer is credited. A gateway that gives up tells how long it waited, and a refusal nothing: their
+/// slots age from the response.
+#[tokio::test(start_paused = true)]
+async fn only_an_answer_is_credited() {
+    for (status, earliest) in [(200, 1_100), (404, 1_100), (502, 1_500)] {
+        let quota = Quota::new(burst(1, SECOND));
+        let server = Server::new(move |_, _| {
+            let told = [("x-envoy-upstream-service-time", "400")];
+            after(ms(500), at_once(status, &told, ""))
+        });
+        let api = patient(&quota).layer(server.clone());
+        for _ in 0..2 {
+            api.clone().oneshot(get("t")).await.unwrap();
+        }
+        let second = server.times()[1];
+        let expected = earliest..=earliest + 2;
+        assert!(expected.contains(&second), "{status}: {second}");
     }
 }
 

@@ -17,7 +17,7 @@ use common::{
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use tokio::time::sleep;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_quota::clock::Clock;
 use tower_quota::core::DenialReason;
 use tower_quota::hubspot::{self, HubspotSignals, Tier};
@@ -523,6 +523,36 @@ async fn granted_and_not_yet_sent_holds_too() {
         answer.unwrap();
     }
     assert_eq!(server.count(), 3);
+}
+
+/// T17, where the grant came from somebody else's giving up and its owner has not looked yet.
+#[tokio::test(start_paused = true)]
+async fn granted_unawares_and_not_yet_sent_holds_too() {
+    let quota = Quota::new(burst(2, TEN_SECONDS));
+    let server = Server::fine();
+    let valve = Valve::shut(server.clone());
+    let refusal = Server::new(|_, _| after(SECOND, at_once(429, &[("retry-after", "4")], "")));
+    let limit = patient(&quota);
+
+    let mut refused = Hand::new(limit.layer(refusal).oneshot(get("t")));
+    assert!(refused.poll().is_pending());
+    let mut unready = Hand::new(limit.layer(valve).oneshot(get("t")));
+    assert!(unready.poll().is_pending());
+    let mut waiting = Hand::new(limit.layer(server.clone()).oneshot(get("t")));
+    assert!(waiting.poll().is_pending());
+
+    unready.cancel();
+    assert!(waiting.is_woken(), "the slot is its own now");
+    sleep(SECOND).await;
+    assert!(refused.poll().is_ready());
+    assert!(waiting.poll().is_pending(), "held by the pause");
+    assert_eq!(server.count(), 0);
+    sleep(ms(3_999)).await;
+    assert!(waiting.poll().is_pending());
+    assert_eq!(server.count(), 0);
+    sleep(ms(500)).await;
+    assert!(waiting.poll().is_ready());
+    assert_eq!(server.count(), 1);
 }
 
 /// The same with the pausing layer alone.

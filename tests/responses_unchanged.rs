@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +16,11 @@ use common::{
 use http::{HeaderMap, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::hubspot::{self, HubspotSignals, Tier};
 use tower_quota::plan::Zone;
 use tower_quota::signal::{Observed, Outcome, Refusal, Signals};
+use tower_quota::stack::StackLayer;
 use tower_quota::{Api, Quota, RetryAfterLayer};
 
 /// An extension of the inner service's.
@@ -400,4 +403,35 @@ async fn signals_say_what_the_response_said() {
     )
     .await;
     assert_eq!((cached.retry_after, cached.observed.len()), (None, 0));
+}
+
+/// Always ready, and never with anything in it.
+struct Nothings;
+
+impl Body for Nothings {
+    type Data = Bytes;
+    type Error = TestError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TestError>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
+    }
+}
+
+/// A server must not keep us reading for ever: neither the bytes nor the time that are allowed are used up by this.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_with_endless_empty_frames_is_given_back() {
+    let refuse = |_| async {
+        let response = Response::builder()
+            .status(429)
+            .header("retry-after", "7200");
+        Ok::<_, TestError>(response.body(Nothings).unwrap())
+    };
+    for (name, quota) in quotas() {
+        let stack = StackLayer::new(&quota);
+        let answer = stack.layer(tower::service_fn(refuse)).oneshot(get("t"));
+        assert_eq!(answer.await.unwrap().status(), 429, "{name}");
+    }
 }
