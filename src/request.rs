@@ -1,6 +1,6 @@
 //! What a caller can attach to a request, and how an API's routes are told apart.
 //!
-//! Extensions on the request: [`AccountId`], [`Deadline`], [`Idempotent`], [`Token`], and [`RouteClass`] itself when the
+//! Extensions on the request: [`AccountId`], [`Deadline`], [`Idempotent`], [`Lane`], [`Token`], and [`RouteClass`] itself when the
 //! caller knows better than the path. [`Routes`] is what an API says about its paths; [`TokenSource`] says where a request
 //! carries its token.
 //!
@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::core::{Fingerprint, Keys};
+pub use crate::plan::Lane;
 use crate::plan::RouteClass;
 
 /// The head of a request, without its body.

@@ -16,9 +16,11 @@
 //! # Ok::<(), tower_quota::ConfigError>(())
 //! ```
 
+mod lane;
 mod limit;
 mod zone;
 
+pub use self::lane::Lane;
 pub use self::limit::{Limit, RouteClass, Rule, Scope};
 pub use self::zone::Zone;
 
