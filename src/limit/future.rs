@@ -101,7 +101,7 @@ where
                             if let Err(acquire) = granted.send() {
                                 // A pause began in the meantime: back in line, and nobody keeps the inner service reserved.
                                 *inner = inner.clone();
-                                state.set(State::Admit { acquire });
+                                state.set(State::Admit { acquire: *acquire });
                             } else if let Some((mut inner, request)) = call.take() {
                                 let future = inner.call(request);
                                 state.set(State::Sent { future });

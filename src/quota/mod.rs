@@ -34,7 +34,7 @@ use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
-use crate::plan::{Limit, Plan, RouteClass, Rule};
+use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
 
 /// A plan and its ledger behind one cheap handle.
@@ -64,6 +64,7 @@ struct Shared {
 pub(crate) struct Ticket {
     pub(crate) keys: Keys,
     pub(crate) class: RouteClass,
+    pub(crate) lane: Lane,
 }
 
 /// How long a request may wait.
@@ -127,6 +128,18 @@ impl Quota {
     pub fn set_rule(&self, limit: &str, rule: &Rule) -> Result<(), ConfigError> {
         self.change(limit, |ledger, now, index| {
             ledger.set_rule(now, index, rule)
+        })
+    }
+
+    /// Keeps a part of the limit called `limit` for [`Lane::Interactive`], for all keys and at once: all other requests together
+    /// never hold more than the rest. Nothing is kept at first, except by layers that say so.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the plan has no such limit or a share is not from 0 to 1.
+    pub fn set_reserve(&self, limit: &str, reserve: Reserve) -> Result<(), ConfigError> {
+        self.change(limit, |ledger, now, index| {
+            ledger.set_reserve(now, index, reserve)
         })
     }
 
@@ -204,11 +217,16 @@ impl Quota {
     }
 
     pub(crate) fn ticket(&self, head: RequestHead<'_>) -> Ticket {
-        let class = head.extensions.get::<RouteClass>().copied();
         Ticket {
             keys: self.keys(head),
-            class: class.unwrap_or_else(|| self.0.api.routes.class(&head)),
+            class: self.class(&head),
+            lane: head.extensions.get::<Lane>().copied().unwrap_or_default(),
         }
+    }
+
+    pub(crate) fn class(&self, head: &RequestHead<'_>) -> RouteClass {
+        let class = head.extensions.get::<RouteClass>().copied();
+        class.unwrap_or_else(|| self.0.api.routes.class(head))
     }
 
     pub(crate) fn effect(&self, head: &RequestHead<'_>) -> Effect {
