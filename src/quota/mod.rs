@@ -20,6 +20,7 @@
 //! ```
 
 mod acquire;
+mod admitted;
 mod note;
 
 use std::fmt;
@@ -57,6 +58,8 @@ struct Shared {
     last_pause: AtomicU64,
     /// How many pauses have begun.
     pauses: AtomicU64,
+    /// What several layers may govern, so that the first must tell the others.
+    shared_classes: admitted::Shared,
 }
 
 /// What the ledger must know of one request.
@@ -141,6 +144,20 @@ impl Quota {
         self.change(limit, |ledger, now, index| {
             ledger.set_reserve(now, index, reserve)
         })
+    }
+
+    /// The same for all limits that govern none but `classes`.
+    pub(crate) fn reserve_of_classes(&self, classes: &[RouteClass], reserve: Reserve) {
+        let only = |limit: &&Limit| {
+            let governed = limit.classes().unwrap_or_default();
+            !governed.is_empty() && governed.iter().all(|class| classes.contains(class))
+        };
+        for limit in self.plan().limits().iter().filter(only) {
+            if let Err(error) = self.set_reserve(limit.name(), reserve) {
+                // The limit is in the plan, and slots are of any number.
+                tracing::error!(target: "tower_quota::reserve", %error);
+            }
+        }
     }
 
     fn change(
@@ -361,6 +378,7 @@ impl QuotaBuilder {
             ledger: Mutex::new(ledger),
             last_pause: AtomicU64::new(0),
             pauses: AtomicU64::new(0),
+            shared_classes: admitted::Shared::default(),
         }))
     }
 }
