@@ -9,8 +9,9 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::answer::Reply;
-use super::config::{Limits, Tokens};
+use super::config::Tokens;
 use super::day::{Pool, iso, offset_name};
+use super::limits::Limits;
 use super::others::{Others, Stream};
 use super::routes::Class;
 use super::window::{Rule, Window, Windows};
