@@ -3,11 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::day::Zone;
 use super::fault::{Fault, Faults, Script};
 use super::latency::Latency;
 use super::limits::{Chosen, Limit, SimTier};
 use super::others::Others;
+use super::routes::Class;
 use super::window::Windows;
 use super::{ServiceHeader, Sim};
 use crate::ConfigError;
@@ -49,6 +52,10 @@ pub(super) struct Settings {
     pub(super) service_header: Option<ServiceHeader>,
     pub(super) retry_after: Option<u64>,
     pub(super) search_body: usize,
+    /// Most requests in work for one application, and the answer to those beyond.
+    pub(super) concurrency: Option<(u64, StatusCode)>,
+    /// Whose answers carry no quota headers.
+    pub(super) silent: HashSet<Class>,
 }
 
 /// Sets up a [`Sim`]; made by [`Sim::builder`].
@@ -67,6 +74,8 @@ pub struct SimBuilder {
     tokens: Tokens,
     properties: Vec<String>,
     search_body: usize,
+    concurrency: Option<(u64, StatusCode)>,
+    silent: HashSet<Class>,
     seed: u64,
     record: bool,
     clock: Option<Clock>,
@@ -87,6 +96,8 @@ impl Default for SimBuilder {
             tokens: Tokens::default(),
             properties: Vec::new(),
             search_body: 3_000,
+            concurrency: None,
+            silent: HashSet::new(),
             seed: 0,
             record: false,
             clock: None,
@@ -178,6 +189,32 @@ impl SimBuilder {
     /// Sends `Retry-After` with so many seconds on every 429. Off if not said, as HubSpot was seen to do.
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// At most `most` requests of a token (application) are worked on at a time; one more is answered with `status` at once, a 429
+    /// or a 503 with an error body that names no limit. Nothing counts such a request: it costs neither the windows nor the daily
+    /// pool. Off if not said.
+    pub fn concurrency(mut self, most: u64, status: StatusCode) -> Self {
+        self.concurrency = Some((most, status));
+        self
+    }
+
+    /// Whether answers carry quota headers, on if not said. Without them a client is on its own, as with an API that has none.
+    pub fn quota_headers(self, send: bool) -> Self {
+        let classes = [Class::General, Class::Search, Class::Associations];
+        classes
+            .into_iter()
+            .fold(self, |builder, class| builder.quota_headers_of(class, send))
+    }
+
+    /// The same for the answers to requests of one class.
+    pub fn quota_headers_of(mut self, class: Class, send: bool) -> Self {
+        if send {
+            self.silent.remove(&class);
+        } else {
+            self.silent.insert(class);
+        }
         self
     }
 
@@ -296,7 +333,8 @@ impl SimBuilder {
     /// # Errors
     ///
     /// [`ConfigError`] that names the field: a zero quota or window, a window that is not whole seconds with one-second buckets, an
-    /// unknown zone, a probability outside 0.0..=1.0, a latency that makes no sense, a rate that is not positive.
+    /// unknown zone, a probability outside 0.0..=1.0, a latency that makes no sense, a rate that is not positive, a burst
+    /// of nobody, a concurrency of zero or a refusal that is no error.
     pub fn build(self) -> Result<Sim, ConfigError> {
         let limits = self.limits.check()?;
         let latencies = [
@@ -326,12 +364,23 @@ impl SimBuilder {
                 "add up to more than 1.0",
             ));
         }
+        if let Some((most, status)) = self.concurrency {
+            if most == 0 {
+                return Err(ConfigError::new("concurrency: most", "must not be zero"));
+            }
+            if !status.is_client_error() && !status.is_server_error() {
+                return Err(ConfigError::new("concurrency: status", "must be an error"));
+            }
+        }
         for others in &self.others {
             if !(others.rate.is_finite() && others.rate > 0.0) {
                 return Err(ConfigError::new(
                     "others: rate",
                     "must be positive and finite",
                 ));
+            }
+            if others.at_once == 0 {
+                return Err(ConfigError::new("others: in_bursts_of", "must not be zero"));
             }
         }
         let settings = Settings {
@@ -341,6 +390,8 @@ impl SimBuilder {
             service_header: self.service_header,
             retry_after: self.retry_after,
             search_body: self.search_body,
+            concurrency: self.concurrency,
+            silent: self.silent,
         };
         let mut faults = Faults {
             scripts: Vec::new(),
