@@ -25,7 +25,7 @@ const MEMORY: f64 = 4.0;
 /// Responses whose request is older than the newest by more than this part of a window say nothing.
 const OLDEST: u32 = 4;
 /// So many standard deviations are left free beyond what is expected: about 98 of 100 futures fit.
-const DEVIATIONS: f64 = 2.0;
+const DEVIATIONS: f64 = 2.2;
 /// Requests of others come one by one or in bursts, so that more than expected is likelier than less. This corrects the
 /// quantile for it, in bursts: the second term of Cornish and Fisher (1938), `(DEVIATIONS² - 1) / 6`.
 const SKEW: f64 = (DEVIATIONS * DEVIATIONS - 1.0) / 6.0;
@@ -78,7 +78,7 @@ pub(super) struct Foreign {
     others: Log,
     /// The newest request that was answered with figures.
     newest: Tick,
-    /// The last time at which there were any others.
+    /// The last time at which there certainly were others.
     last_seen: Tick,
     /// Mean square error of the number of foreign requests at `newest`.
     variance: f64,
@@ -230,7 +230,8 @@ impl Foreign {
             self.left(-change, sent);
         }
         self.newest = self.newest.max(sent);
-        if self.present() >= 1.0 {
+        // So few may be an error, which a sole user must not pay for.
+        if self.present() > 1.0 + 3.0 * self.variance.sqrt() {
             self.last_seen = self.newest;
         }
         self.measure();
