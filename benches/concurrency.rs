@@ -12,7 +12,9 @@
 //! The peers are given the time of the runtime in place of the machine's, with which they measure latency, and are tried twice: as
 //! they are (a 429 is an `Ok` to them) and with refusals turned into errors, which is the best that can be done for them.
 //!
-//! Ends with exit code 1 when ours has less goodput than the better of AIMD and Vegas, or more than half of its errors.
+//! Ends with exit code 1 when ours has less goodput than the better of AIMD and Vegas, or more than half of its errors. AIMD as it is
+//! does not count: it takes a refusal for a success and does not limit at all, so its goodput is that of everybody who hammers at
+//! the server, which is more than that of a limiter who knows the 12.
 
 mod support;
 
@@ -44,8 +46,6 @@ struct Scenario {
     network: Network,
     /// How many requests the server bears, by the second.
     cap: fn(u64) -> u32,
-    /// Whether ours must win.
-    is_promised: bool,
 }
 
 const SCENARIOS: [Scenario; 4] = [
@@ -54,14 +54,12 @@ const SCENARIOS: [Scenario; 4] = [
         refusal: StatusCode::TOO_MANY_REQUESTS,
         network: Network::NONE,
         cap: |_| CAP,
-        is_promised: true,
     },
     Scenario {
         name: "503 above 12",
         refusal: StatusCode::SERVICE_UNAVAILABLE,
         network: Network::NONE,
         cap: |_| CAP,
-        is_promised: true,
     },
     Scenario {
         name: "with a network",
@@ -71,14 +69,12 @@ const SCENARIOS: [Scenario; 4] = [
             extra: Duration::from_millis(30),
         },
         cap: |_| CAP,
-        is_promised: true,
     },
     Scenario {
         name: "12, 5 for 40 s, 12",
         refusal: StatusCode::TOO_MANY_REQUESTS,
         network: Network::NONE,
         cap: |second| if (40..80).contains(&second) { 5 } else { CAP },
-        is_promised: true,
     },
 ];
 
@@ -178,7 +174,7 @@ fn check(table: &[Vec<Seen>]) -> Vec<String> {
         let best = peers
             .map(|(limiter, row)| (limiter.name, row[column]))
             .max_by_key(|(_, seen)| seen.good);
-        let Some((peer, best)) = best.filter(|_| scenario.is_promised) else {
+        let Some((peer, best)) = best else {
             continue;
         };
         let ours = table[0][column];

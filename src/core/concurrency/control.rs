@@ -12,7 +12,10 @@ const HIGH: f64 = 0.7;
 
 /// The first wait before a level that was refused is tried again; every further overload doubles it.
 const FIRST_TRUCE: Duration = Duration::from_secs(2);
-const LONGEST_TRUCE: Duration = Duration::from_secs(64);
+const LONGEST_TRUCE: Duration = Duration::from_secs(16);
+
+/// A level that was refused must be filled so many times, and hold, before the next is tried.
+const PATIENCE: u32 = 8;
 
 /// A request that is out for longer has been accepted: whoever refuses for overload does so at once. Twice the time that
 /// responses spend on the network, within these bounds; the longer one while that is not known.
@@ -25,8 +28,8 @@ pub(super) struct Control {
     limit: u32,
     /// How often the limit was set.
     round: u64,
-    /// The round that began with the last decrease, and the one before it that did.
-    decreases: [u64; 2],
+    /// The round that began with the last decrease.
+    decreased: u64,
     /// Answers since the limit was set to requests that had filled it.
     supports: u32,
     /// When the limit was filled in this round.
@@ -35,8 +38,8 @@ pub(super) struct Control {
     proven: u32,
     /// The lowest level that was refused, until it is seen to hold. `None` before the first overload, too.
     refused: Option<u32>,
-    /// Set by the first overload.
-    is_careful: bool,
+    /// The level at which the last overload came, if there was any.
+    last_refused: Option<u32>,
     /// The next step beyond a level that was refused and holds now.
     stride: u32,
     last_overload: Tick,
@@ -67,12 +70,12 @@ impl Control {
         Self {
             limit: bounds.start,
             round: 0,
-            decreases: [0; 2],
+            decreased: 0,
             supports: 0,
             filled: None,
             proven: 0,
             refused: None,
-            is_careful: false,
+            last_refused: None,
             stride: 1,
             last_overload: Tick::ZERO,
             truce: FIRST_TRUCE,
@@ -118,7 +121,7 @@ impl Control {
     /// When the limit will rise by itself if nothing bad comes; see [`Control::rise`].
     pub(super) fn rises_at(&self, settings: &Settings) -> Option<Tick> {
         let may = settings.headroom == Headroom::Unexplained
-            && !self.is_careful
+            && !self.is_careful()
             && self.spare == Spare::Ample
             && self.limit < settings.bounds.max;
         Some(self.filled.filter(|_| may)?.after(self.silence()))
@@ -129,6 +132,11 @@ impl Control {
         if self.rises_at(settings).is_some_and(|at| now >= at) {
             self.start_slowly(now, &settings.bounds);
         }
+    }
+
+    /// No doubling after the first overload.
+    fn is_careful(&self) -> bool {
+        self.last_refused.is_some()
     }
 
     fn silence(&self) -> Duration {
@@ -143,13 +151,14 @@ impl Control {
         &mut self,
         now: Tick,
         place: &Place,
+        in_flight: u32,
         evidence: &Evidence,
         settings: &Settings,
     ) {
         let bounds = &settings.bounds;
         match *evidence {
             Evidence::Nothing => {}
-            Evidence::Overloaded => self.overloaded(now, place, bounds),
+            Evidence::Overloaded => self.overloaded(now, place, in_flight, bounds),
             Evidence::Answered { service_time, left } => {
                 let round_trip = now.since(place.granted);
                 let network = round_trip.saturating_sub(service_time.unwrap_or_default());
@@ -170,7 +179,7 @@ impl Control {
 
     /// Whether the request was granted after the last decrease, so that it tells of the limit as it is.
     fn is_of_now(&self, place: &Place) -> bool {
-        place.round >= self.decreases[0]
+        place.round >= self.decreased
     }
 
     /// The window is the one over which the figure is counted: only when it is over can a decrease have moved the figure.
@@ -208,27 +217,36 @@ impl Control {
         }
     }
 
-    fn overloaded(&mut self, now: Tick, place: &Place, bounds: &Bounds) {
+    fn overloaded(&mut self, now: Tick, place: &Place, in_flight: u32, bounds: &Bounds) {
         if !self.is_of_now(place) {
-            // Sent before the last decrease: the same overload. It may tell a lower level at which that began.
-            if place.round >= self.decreases[1] && self.is_careful {
+            // Granted before the last decrease: the same overload. It may tell a lower level at which that began.
+            if place.round + 1 == self.decreased && self.is_careful() {
                 self.refuse(place.level.max(self.limit.saturating_add(1)));
             }
             return;
         }
+        // One that was granted under a lower limit may have come to the server after those of the present one.
+        let level = match place.round == self.round {
+            true => place.level,
+            false => place.level.max(in_flight),
+        };
         // A limit far above what was in flight is brought down to where the refusal came, but the first few are never blamed: with
         // so few in flight it was something else.
-        let below = place.level.saturating_sub(1).max(bounds.start);
+        let below = level.saturating_sub(1).max(bounds.start);
         let half = (self.limit / 2).min(below).max(bounds.min);
-        self.truce = match self.is_careful {
+        // About the level that was refused before is refused again: it may be tried less often. A lower one is another matter.
+        let is_known = self
+            .last_refused
+            .is_some_and(|refused| level > refused / 4 * 3);
+        self.last_refused = Some(level);
+        self.truce = match is_known {
             true => self.truce.saturating_mul(2).min(LONGEST_TRUCE),
             false => FIRST_TRUCE,
         };
-        self.is_careful = true;
         self.stride = 1;
         (self.last_overload, self.ample_since) = (now, now);
         self.refused = None;
-        self.refuse(place.level.max(half.saturating_add(1)));
+        self.refuse(level.max(half.saturating_add(1)));
         if half == self.limit {
             // It cannot go lower. The next request to be granted begins a new round trip all the same.
             self.begin_round();
@@ -253,7 +271,7 @@ impl Control {
                 return self.set(now, limit.saturating_add(1), Reason::Probe, bounds);
             }
             Spare::Middling => return,
-            Spare::Ample if !self.is_careful => return self.start_slowly(now, bounds),
+            Spare::Ample if !self.is_careful() => return self.start_slowly(now, bounds),
             Spare::Ample => {}
         }
         if limit < self.proven {
@@ -272,10 +290,14 @@ impl Control {
                 }
                 refused
             }
+            // Once may be luck.
+            Some(_) if self.supports < limit.saturating_mul(PATIENCE) => return,
             // What was refused holds now, so that more may be possible: by larger and larger steps.
             _ => {
                 self.refused = None;
-                self.truce = (self.truce / 2).max(FIRST_TRUCE);
+                if self.stride > 1 {
+                    self.truce = (self.truce / 2).max(FIRST_TRUCE);
+                }
                 let to = limit.saturating_add(self.stride);
                 self.stride = self.stride.saturating_mul(2);
                 to
@@ -316,6 +338,6 @@ impl Control {
     }
 
     fn mark_decrease(&mut self) {
-        self.decreases = [self.round, self.decreases[0]];
+        self.decreased = self.round;
     }
 }

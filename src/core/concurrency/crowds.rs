@@ -194,7 +194,10 @@ impl Crowds {
     pub fn hear(&mut self, now: Tick, place: &Place, evidence: &Evidence) {
         let now = self.advance(now);
         let crowd = &mut self.crowds[place.crowd as usize];
-        crowd.control.hear(now, place, evidence, &self.settings);
+        let in_flight = crowd.in_flight;
+        crowd
+            .control
+            .hear(now, place, in_flight, evidence, &self.settings);
         self.settle(now, place.crowd);
     }
 
