@@ -17,10 +17,11 @@ const LONGEST_TRUCE: Duration = Duration::from_secs(16);
 /// A level that was refused must be filled so many times, and hold, before the next is tried.
 const PATIENCE: u32 = 8;
 
-/// A request that is out for longer has been accepted: whoever refuses for overload does so at once. Twice the time that
-/// responses spend on the network, within these bounds; the longer one while that is not known.
-const SHORTEST_SILENCE: Duration = Duration::from_millis(50);
-const LONGEST_SILENCE: Duration = Duration::from_millis(250);
+/// A request that is out for longer has been accepted: whoever refuses for overload does so at once. Twice the least time that a
+/// response has spent on the network, within these bounds.
+const SILENCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// While no response has come yet.
+const FIRST_SILENCE: Duration = Duration::from_millis(150);
 
 /// The limit of one token. Knows when it moves, not who waits.
 #[derive(Debug)]
@@ -140,10 +141,9 @@ impl Control {
     }
 
     fn silence(&self) -> Duration {
-        self.network.map_or(LONGEST_SILENCE, |network| {
-            network
-                .saturating_mul(2)
-                .clamp(SHORTEST_SILENCE, LONGEST_SILENCE)
+        let (shortest, longest) = SILENCE;
+        self.network.map_or(FIRST_SILENCE, |network| {
+            network.saturating_mul(2).clamp(shortest, longest)
         })
     }
 
