@@ -349,7 +349,7 @@ proptest! {
             if round % 3 == 0 {
                 model.step(Step::GiveUp { nth: round });
             }
-            model.step(Step::Over { nth: round, evidence: last.clone() });
+            model.step(Step::Over { nth: round, evidence: last });
         }
     }
 }

@@ -87,8 +87,8 @@ impl AdaptiveConcurrencyLayer {
         self.shared.concurrency(request.into())
     }
 
-    /// How many tokens are remembered. Idle ones are forgotten bit by bit: at once when nothing was learnt of them, otherwise ten
-    /// minutes after their last request.
+    /// How many tokens are remembered. Idle ones are forgotten bit by bit: ten minutes after their last request, or one minute if
+    /// their limit never moved.
     pub fn remembered(&self) -> usize {
         self.shared.crowds(|crowds, _| crowds.remembered())
     }

@@ -107,7 +107,7 @@ impl Control {
         self.news.take()
     }
 
-    /// Whether a new one would be the same.
+    /// Whether the limit never moved.
     pub(super) fn is_fresh(&self) -> bool {
         self.round == 0
     }

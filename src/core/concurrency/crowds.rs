@@ -15,8 +15,10 @@ use crate::core::queue::{DenialReason, Rank};
 use crate::core::tick::Tick;
 use crate::plan::Lane;
 
-/// What was learnt of a token is remembered for as long as this after its last request.
+/// What was learnt of a token is remembered for as long as this after its last request,
 const MEMORY: Duration = Duration::from_secs(600);
+/// and the token itself for as long as this if its limit never moved.
+const SHORT_MEMORY: Duration = Duration::from_secs(60);
 /// So many crowds are looked at for eviction with every request that comes: more than it can add.
 const SWEEP: usize = 2;
 
@@ -238,8 +240,8 @@ impl Crowds {
         &self.settings
     }
 
-    /// How many tokens are remembered. One that is idle is forgotten bit by bit: at once if nothing was learnt of it, otherwise
-    /// ten minutes after its last request.
+    /// How many tokens are remembered. Idle ones are forgotten bit by bit: ten minutes after their last request, or one minute if
+    /// their limit never moved.
     pub fn remembered(&self) -> usize {
         self.crowds.len()
     }
@@ -325,7 +327,11 @@ impl Crowds {
                 continue;
             };
             let is_idle = crowd.in_flight == 0 && crowd.queue.is_empty();
-            let is_old = crowd.control.is_fresh() || now.since(crowd.used) >= MEMORY;
+            let memory = match crowd.control.is_fresh() {
+                true => SHORT_MEMORY,
+                false => MEMORY,
+            };
+            let is_old = now.since(crowd.used) >= memory;
             if !is_idle || !is_old {
                 continue;
             }
