@@ -53,8 +53,8 @@ pub(super) struct Control {
     /// The least time a response has spent on the network.
     network: Option<Duration>,
     last_change: Option<(Tick, Change)>,
-    /// The last change until it is told.
-    news: Option<Change>,
+    /// Whether the last change has been told.
+    is_told: bool,
 }
 
 /// What the last response said of headroom.
@@ -85,7 +85,7 @@ impl Control {
             ample_since: now,
             network: None,
             last_change: None,
-            news: None,
+            is_told: true,
         }
     }
 
@@ -104,7 +104,9 @@ impl Control {
 
     /// The last change, once.
     pub(super) fn take_news(&mut self) -> Option<Change> {
-        self.news.take()
+        let (_, change) = self.last_change.filter(|_| !self.is_told)?;
+        self.is_told = true;
+        Some(change)
     }
 
     /// Whether the limit never moved.
@@ -163,8 +165,11 @@ impl Control {
                 let round_trip = now.since(place.granted);
                 let network = round_trip.saturating_sub(service_time.unwrap_or_default());
                 self.network = Some(self.network.map_or(network, |least| least.min(network)));
-                if let Some(left) = left {
-                    self.weigh(now, place, left, bounds);
+                match left {
+                    Some(left) => self.weigh(now, place, left, bounds),
+                    None if settings.headroom == Headroom::Unexplained => self.spare = Spare::Ample,
+                    // Some responses tell, others do not.
+                    None => {}
                 }
                 if self.is_of_now(place) && place.level >= self.limit {
                     self.supports = self.supports.saturating_add(1);
@@ -328,7 +333,7 @@ impl Control {
             ago: Duration::ZERO,
         };
         self.last_change = Some((now, change));
-        self.news = Some(change);
+        self.is_told = false;
     }
 
     fn begin_round(&mut self) {
