@@ -37,14 +37,14 @@
 //! need more than a minute to reach what 19 requests per second of 2 s each want.
 //!
 //! **After the first overload** it searches instead of doubling, because doubling from 8 to 16 against a cap of 12 is a burst of
-//! errors. It remembers the highest level that held and the lowest that was refused, returns to the first within a round trip or two,
-//! and from there halves the distance to the second, each time after the limit has been filled once over (the binary increase of
-//! BIC-TCP, Xu, Harfoush and Rhee 2004). One below the refused level it stays. That level is tried again 2 s after the overload, then
-//! after 4, 8, and at most every 16 s; when it holds, larger and larger steps follow, until the next overload.
+//! errors. It remembers the highest level that held for a round trip and the lowest that was refused, returns to the first within a
+//! round trip or two, and from there halves the distance to the second, one step per round trip (the binary increase of BIC-TCP, Xu,
+//! Harfoush and Rhee 2004). One below the refused level it stays. That level is tried again 2 s after the overload, then after 4, 8,
+//! and at most every 16 s; when it holds for sixteen round trips, larger and larger steps follow, until the next overload.
 //!
 //! **Headroom.** With less than 20 % of a rolling limit left to us by others the limit is halved, once per window; between 20 % and
-//! 70 % it grows by one each time it was filled; above, or when nothing is known, as said. What our own requests use is no
-//! reason to slow down, because the quota governs that already; see [`Headroom`].
+//! 70 % it grows by one per round trip; above, or when nothing is known, as said. What our own requests use is no reason to slow
+//! down, because the quota governs that already; see [`Headroom`].
 //!
 //! A limit that is not reached does not grow. It may shrink below what is in flight: then nobody is granted until enough have ended.
 //! Latency is not looked at, so that slow endpoints are not mistaken for overloaded ones.

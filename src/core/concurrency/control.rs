@@ -14,8 +14,8 @@ const HIGH: f64 = 0.7;
 const FIRST_TRUCE: Duration = Duration::from_secs(2);
 const LONGEST_TRUCE: Duration = Duration::from_secs(16);
 
-/// A level that was refused must be filled so many times, and hold, before the next is tried.
-const PATIENCE: u32 = 8;
+/// A level that was refused must hold for so many round trips before the next is tried.
+const PATIENCE: u32 = 16;
 
 /// A request that is out for longer has been accepted: whoever refuses for overload does so at once. Twice the least time that a
 /// response has spent on the network, within these bounds.
@@ -31,8 +31,10 @@ pub(super) struct Control {
     round: u64,
     /// The round that began with the last decrease.
     decreased: u64,
-    /// Answers since the limit was set to requests that had filled it.
-    supports: u32,
+    /// So many round trips one after another a full crowd has been answered in since the limit was set.
+    held: u32,
+    /// When the limit was set, or the last of these was over.
+    since: Tick,
     /// When the limit was filled in this round.
     filled: Option<Tick>,
     /// The highest level that has held.
@@ -72,7 +74,8 @@ impl Control {
             limit: bounds.start,
             round: 0,
             decreased: 0,
-            supports: 0,
+            held: 0,
+            since: now,
             filled: None,
             proven: 0,
             refused: None,
@@ -171,8 +174,10 @@ impl Control {
                     // Some responses tell, others do not.
                     None => {}
                 }
-                if self.is_of_now(place) && place.level >= self.limit {
-                    self.supports = self.supports.saturating_add(1);
+                if self.is_of_now(place) && place.granted >= self.since && place.level >= self.limit
+                {
+                    self.held = self.held.saturating_add(1);
+                    self.since = now;
                     match settings.headroom {
                         Headroom::Unexplained => self.grow(now, bounds),
                         Headroom::Literal => self.double_when_ample(now, left, bounds),
@@ -254,7 +259,7 @@ impl Control {
         self.refuse(level.max(half.saturating_add(1)));
         if half == self.limit {
             // It cannot go lower. The next request to be granted begins a new round trip all the same.
-            self.begin_round();
+            self.begin_round(now);
             self.mark_decrease();
         }
         self.set(now, half, Reason::Overload, bounds);
@@ -269,22 +274,17 @@ impl Control {
     /// An answer supports the limit as it is.
     fn grow(&mut self, now: Tick, bounds: &Bounds) {
         let limit = self.limit;
-        let has_held = self.supports >= limit;
         match self.spare {
             Spare::Low => return,
-            Spare::Middling if has_held => {
+            Spare::Middling => {
                 return self.set(now, limit.saturating_add(1), Reason::Probe, bounds);
             }
-            Spare::Middling => return,
             Spare::Ample if !self.is_careful() => return self.start_slowly(now, bounds),
             Spare::Ample => {}
         }
         if limit < self.proven {
             let back = limit.saturating_mul(2).min(self.proven);
             return self.set(now, back, Reason::Recovery, bounds);
-        }
-        if !has_held {
-            return;
         }
         self.proven = limit;
         let to = match self.refused {
@@ -296,7 +296,7 @@ impl Control {
                 refused
             }
             // Once may be luck.
-            Some(_) if self.supports < limit.saturating_mul(PATIENCE) => return,
+            Some(_) if self.held < PATIENCE => return,
             // What was refused holds now, so that more may be possible: by larger and larger steps.
             _ => {
                 self.refused = None;
@@ -322,7 +322,7 @@ impl Control {
             return;
         }
         self.limit = to;
-        self.begin_round();
+        self.begin_round(now);
         if to < from {
             self.mark_decrease();
         }
@@ -336,9 +336,10 @@ impl Control {
         self.is_told = false;
     }
 
-    fn begin_round(&mut self) {
+    fn begin_round(&mut self, now: Tick) {
         self.round += 1;
-        self.supports = 0;
+        self.held = 0;
+        self.since = now;
         self.filled = None;
     }
 
