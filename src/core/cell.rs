@@ -14,7 +14,7 @@ use super::tick::{Now, Tick};
 use crate::plan::Lane;
 
 /// So many of `Interactive` may go before one of `Bulk` who waits for the same, so that nobody starves.
-const TURNS_OF_INTERACTIVE: u8 = 8;
+pub(super) const TURNS_OF_INTERACTIVE: u8 = 8;
 
 /// One key under one limit, or the gate of a token or account.
 #[derive(Debug)]

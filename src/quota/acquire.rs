@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::Request;
-use tokio::time::Sleep;
 
+use super::alarm::Alarm;
 use super::{Patience, Quota, Ticket};
 use crate::core::{self, Admission, Progress, Tick, WaiterId};
 use crate::error::QuotaError;
@@ -38,8 +38,7 @@ pub(crate) struct Acquire {
     /// Known when the wait begins.
     deadline: Tick,
     state: State,
-    /// Made only when there is something to wait for.
-    alarm: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 #[derive(Debug)]
@@ -72,7 +71,7 @@ impl Acquire {
             patience,
             deadline: Tick::NEVER,
             state: State::New,
-            alarm: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -145,13 +144,7 @@ impl Future for Acquire {
                 }
             };
             let instant = this.quota.clock().instant(until.since_origin());
-            let alarm = this
-                .alarm
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(instant)));
-            if alarm.deadline() != instant || alarm.is_elapsed() {
-                alarm.as_mut().reset(instant);
-            }
-            ready!(alarm.as_mut().poll(cx));
+            ready!(this.alarm.poll_at(instant, cx));
         }
     }
 }
