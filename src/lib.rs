@@ -103,6 +103,7 @@ mod macros;
 pub mod plan;
 pub mod quota;
 pub mod request;
+pub mod search;
 pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -114,6 +115,7 @@ pub use self::concurrency::AdaptiveConcurrencyLayer;
 pub use self::error::{BoxError, ConfigError, QuotaError};
 pub use self::limit::TokenLimitLayer;
 pub use self::quota::Quota;
+pub use self::search::{ClassBudgetLayer, SearchBudgetLayer};
 
 /// The examples of the README are compiled with the others.
 #[cfg(all(doctest, feature = "hubspot"))]

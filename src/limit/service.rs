@@ -8,7 +8,6 @@ use tower_service::Service;
 use super::ResponseFuture;
 use crate::body::PeekBody;
 use crate::quota::Acquire;
-use crate::request::RequestHead;
 use crate::{BoxError, Quota};
 
 /// Lets no request reach the inner service before every limit of the plan has a slot for it.
@@ -47,14 +46,8 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let head = RequestHead::from(&request);
-        let ticket = self.quota.ticket(head);
-        let patience = self.quota.patience(self.max_wait, head);
-        ResponseFuture::new(
-            Acquire::slots(self.quota.clone(), ticket, patience),
-            self.inner.clone(),
-            request,
-        )
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let acquire = Acquire::once(&self.quota, &mut request, self.max_wait);
+        ResponseFuture::new(acquire, self.inner.clone(), request)
     }
 }

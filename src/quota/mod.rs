@@ -20,6 +20,7 @@
 //! ```
 
 mod acquire;
+mod admitted;
 mod alarm;
 mod note;
 
@@ -34,7 +35,7 @@ pub(crate) use self::alarm::Alarm;
 pub(crate) use self::note::Provisional;
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::core::{Denial, DenialReason, Keys, Ledger, Now, Subject, Tick, Usage};
+use crate::core::{Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
 use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
@@ -59,6 +60,8 @@ struct Shared {
     last_pause: AtomicU64,
     /// How many pauses have begun.
     pauses: AtomicU64,
+    /// What several layers may govern, so that the first must tell the others.
+    shared_classes: admitted::Shared,
 }
 
 /// What the ledger must know of one request.
@@ -105,6 +108,7 @@ impl Quota {
             clock: None,
             source: TokenSource::default(),
             network_floor: DEFAULT_NETWORK_FLOOR,
+            guard: Guard::Proven,
             max_waiting: None,
         }
     }
@@ -151,6 +155,20 @@ impl Quota {
         self.change(limit, |ledger, now, index| {
             ledger.set_reserve(now, index, reserve)
         })
+    }
+
+    /// The same for all limits that govern none but `classes`.
+    pub(crate) fn reserve_of_classes(&self, classes: &[RouteClass], reserve: Reserve) {
+        let only = |limit: &&Limit| {
+            let governed = limit.classes().unwrap_or_default();
+            !governed.is_empty() && governed.iter().all(|class| classes.contains(class))
+        };
+        for limit in self.plan().limits().iter().filter(only) {
+            if let Err(error) = self.set_reserve(limit.name(), reserve) {
+                // The limit is in the plan, and slots are of any number.
+                tracing::error!(target: "tower_quota::reserve", %error);
+            }
+        }
     }
 
     fn change(
@@ -336,6 +354,7 @@ pub struct QuotaBuilder {
     clock: Option<Clock>,
     source: TokenSource,
     network_floor: bool,
+    guard: Guard,
     max_waiting: Option<u32>,
 }
 
@@ -362,6 +381,13 @@ impl QuotaBuilder {
         self
     }
 
+    /// Sets what is credited for answers that do not tell their service time; [`Guard::Proven`] at first.
+    #[must_use]
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
     /// Sets how many requests may wait for one limit of one key; 65,536 at first. With 0 nobody waits.
     #[must_use]
     pub fn max_waiting(mut self, most: u32) -> Self {
@@ -373,6 +399,7 @@ impl QuotaBuilder {
     pub fn build(self) -> Quota {
         let mut ledger = Ledger::new(self.api.plan());
         ledger.credit_network_floor(self.network_floor);
+        ledger.set_guard(self.guard);
         if let Some(most) = self.max_waiting {
             ledger.set_max_waiting(most);
         }
@@ -389,6 +416,7 @@ impl QuotaBuilder {
             ledger: Mutex::new(ledger),
             last_pause: AtomicU64::new(0),
             pauses: AtomicU64::new(0),
+            shared_classes: admitted::Shared::default(),
         }))
     }
 }
