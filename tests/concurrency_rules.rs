@@ -138,18 +138,19 @@ fn a_server_that_bears_less_is_followed_down_and_up_again() {
     assert!(client.limit() >= 30, "{}", client.limit());
 }
 
-/// One failure among many answers costs a moment, not the level.
+/// A refusal now and then, of a level that has held, is something else: a rate, a fault. It costs a moment, not the level.
 #[test]
 fn a_stray_failure_is_got_over() {
     let mut client = Client::new(4);
     client.rounds(8, usize::MAX);
     assert_eq!(client.limit(), 64);
-    client.round(63);
-    assert_eq!(client.limit(), 32);
-    client.rounds(3, usize::MAX);
-    assert!(client.limit() >= 60, "{}", client.limit());
-    client.rounds(100, usize::MAX);
-    assert_eq!(client.limit(), 64);
+    for _ in 0..20 {
+        client.round(63);
+        assert_eq!(client.limit(), 32);
+        client.rounds(2, usize::MAX);
+        assert_eq!(client.limit(), 64);
+        client.rounds(50, usize::MAX);
+    }
 }
 
 /// What fails although hardly anything was in flight was not too much at a time: the limit is halved and no more.
@@ -162,21 +163,23 @@ fn a_lonely_failure_halves_and_no_more() {
     assert_eq!(client.limit(), 16);
 }
 
-/// A limit that grew in better times is brought down to where the refusals come, not by halves.
+/// A limit that grew in better times is halved once, and then brought down to where the refusals come.
 #[test]
-fn a_limit_far_above_what_is_borne_comes_down_at_once() {
+fn a_limit_far_above_what_is_borne_comes_down_in_two_steps() {
     let mut client = Client::new(2);
     client.rounds(9, usize::MAX);
     assert_eq!(client.limit(), 64);
-    let mut held: Vec<Place> = (0..8).map(|_| client.enter().unwrap()).collect();
-    client.now = client.now.after(ROUND_TRIP);
-    let refused = held.pop().unwrap();
-    client
-        .crowds
-        .over(client.now, refused, &Evidence::Overloaded);
-    assert_eq!(client.limit(), 7);
-    for place in held {
-        client.crowds.leave(client.now, place);
+    for expected in [32, 7] {
+        let mut held: Vec<Place> = (0..8).map(|_| client.enter().unwrap()).collect();
+        client.now = client.now.after(ROUND_TRIP);
+        let refused = held.pop().unwrap();
+        client
+            .crowds
+            .over(client.now, refused, &Evidence::Overloaded);
+        assert_eq!(client.limit(), expected);
+        for place in held {
+            client.crowds.leave(client.now, place);
+        }
     }
 }
 

@@ -29,14 +29,16 @@
 //! | a caller who gives up | nothing |
 //! | all other answers | support, when the request filled the limit |
 //!
-//! **Overload** halves the limit, once per round trip: all that was granted before the decrease tells of the same overload.
+//! **Overload** halves the limit, once per round trip: all that was granted before the decrease tells of the same overload. When the
+//! level has held before, and the last overload is 2 s ago or more, that is all: it was a rate, a fault, or a stray, and the limit
+//! comes back at once. Otherwise it tells of the level that the server bears.
 //!
-//! **Slow start.** Until the first overload the limit doubles when it was reached and a request that filled it is answered. It does
+//! **Slow start.** Until an overload tells of a level the limit doubles when it was reached and a request that filled it is answered. It does
 //! not wait for slow answers: who refuses for overload does so at once, so a full crowd of whom nobody has been refused for twice the
 //! time on the network (150 ms while that is not known) has been accepted. The plain rule, to double after two good windows, would
 //! need more than a minute to reach what 19 requests per second of 2 s each want.
 //!
-//! **After the first overload** it searches instead of doubling, because doubling from 8 to 16 against a cap of 12 is a burst of
+//! **After that** it searches instead of doubling, because doubling from 8 to 16 against a cap of 12 is a burst of
 //! errors. It remembers the highest level that held for a round trip and the lowest that was refused, returns to the first within a
 //! round trip or two, and from there halves the distance to the second, one step per round trip (the binary increase of BIC-TCP, Xu,
 //! Harfoush and Rhee 2004). One below the refused level it stays. That level is tried again 2 s after the overload, then after 4, 8,

@@ -41,11 +41,13 @@ pub(super) struct Control {
     proven: u32,
     /// The lowest level that was refused, until it is seen to hold. `None` before the first overload, too.
     refused: Option<u32>,
-    /// The level at which the last overload came, if there was any.
+    /// The level at which the last overload came that told of one.
     last_refused: Option<u32>,
     /// The next step beyond a level that was refused and holds now.
     stride: u32,
-    last_overload: Tick,
+    last_overload: Option<Tick>,
+    /// Whether the last decrease was an overload that told of a level.
+    is_believed: bool,
     truce: Duration,
     spare: Spare,
     /// When low headroom last halved the limit.
@@ -81,7 +83,8 @@ impl Control {
             refused: None,
             last_refused: None,
             stride: 1,
-            last_overload: Tick::ZERO,
+            last_overload: None,
+            is_believed: false,
             truce: FIRST_TRUCE,
             spare: Spare::Ample,
             last_halved: None,
@@ -140,7 +143,7 @@ impl Control {
         }
     }
 
-    /// No doubling after the first overload.
+    /// No doubling after the first overload that told of a level.
     fn is_careful(&self) -> bool {
         self.last_refused.is_some()
     }
@@ -209,6 +212,7 @@ impl Control {
             .is_none_or(|last| now.since(last) >= left.window);
         if is_due && self.is_of_now(place) {
             self.last_halved = Some(now);
+            self.is_believed = false;
             self.set(now, self.limit / 2, Reason::LowHeadroom, bounds);
         }
     }
@@ -230,7 +234,7 @@ impl Control {
     fn overloaded(&mut self, now: Tick, place: &Place, in_flight: u32, bounds: &Bounds) {
         if !self.is_of_now(place) {
             // Granted before the last decrease: the same overload. It may tell a lower level at which that began.
-            if place.round + 1 == self.decreased && self.is_careful() {
+            if place.round + 1 == self.decreased && self.is_believed {
                 self.refuse(place.level.max(self.limit.saturating_add(1)));
             }
             return;
@@ -240,10 +244,33 @@ impl Control {
             true => place.level,
             false => place.level.max(in_flight),
         };
-        // A limit far above what was in flight is brought down to where the refusal came, but the first few are never blamed: with
-        // so few in flight it was something else.
-        let below = level.saturating_sub(1).max(bounds.start);
-        let half = (self.limit / 2).min(below).max(bounds.min);
+        let quiet = self
+            .last_overload
+            .is_none_or(|at| now.since(at) >= FIRST_TRUCE);
+        // A level that has held is refused once: a rate, a fault, a stray. Only a second one soon after it tells that the server bears
+        // less than it did.
+        self.is_believed = !(quiet && level <= self.proven);
+        let mut half = self.limit / 2;
+        if self.is_believed {
+            // A limit far above what was in flight is brought down to where the refusal came, but the first few are never blamed.
+            half = half.min(level.saturating_sub(1).max(bounds.start));
+        }
+        let half = half.max(bounds.min);
+        if self.is_believed {
+            self.learn(level, half.saturating_add(1));
+        }
+        self.last_overload = Some(now);
+        self.ample_since = now;
+        if half == self.limit {
+            // It cannot go lower. The next request to be granted begins a new round trip all the same.
+            self.begin_round(now);
+            self.mark_decrease();
+        }
+        self.set(now, half, Reason::Overload, bounds);
+    }
+
+    /// A `level` was refused, but no less than `least` are to blame.
+    fn learn(&mut self, level: u32, least: u32) {
         // About the level that was refused before is refused again: it may be tried less often. A lower one is another matter.
         let is_known = self
             .last_refused
@@ -254,15 +281,8 @@ impl Control {
             false => FIRST_TRUCE,
         };
         self.stride = 1;
-        (self.last_overload, self.ample_since) = (now, now);
         self.refused = None;
-        self.refuse(level.max(half.saturating_add(1)));
-        if half == self.limit {
-            // It cannot go lower. The next request to be granted begins a new round trip all the same.
-            self.begin_round(now);
-            self.mark_decrease();
-        }
-        self.set(now, half, Reason::Overload, bounds);
+        self.refuse(level.max(least));
     }
 
     fn refuse(&mut self, level: u32) {
@@ -276,11 +296,15 @@ impl Control {
         let limit = self.limit;
         match self.spare {
             Spare::Low => return,
+            _ if self.is_careful() => {}
             Spare::Middling => {
+                self.proven = self.proven.max(limit);
                 return self.set(now, limit.saturating_add(1), Reason::Probe, bounds);
             }
-            Spare::Ample if !self.is_careful() => return self.start_slowly(now, bounds),
-            Spare::Ample => {}
+            Spare::Ample => {
+                self.proven = self.proven.max(limit);
+                return self.start_slowly(now, bounds);
+            }
         }
         if limit < self.proven {
             let back = limit.saturating_mul(2).min(self.proven);
@@ -290,7 +314,10 @@ impl Control {
         let to = match self.refused {
             Some(refused) if limit.saturating_add(1) < refused => limit + (refused - limit) / 2,
             Some(refused) if limit < refused => {
-                if now.since(self.last_overload) < self.truce {
+                if self
+                    .last_overload
+                    .is_some_and(|at| now.since(at) < self.truce)
+                {
                     return;
                 }
                 refused
@@ -312,7 +339,6 @@ impl Control {
     }
 
     fn start_slowly(&mut self, now: Tick, bounds: &Bounds) {
-        self.proven = self.limit;
         self.set(now, self.limit.saturating_mul(2), Reason::SlowStart, bounds);
     }
 
