@@ -50,6 +50,7 @@
 
 mod cell;
 mod claims;
+pub mod concurrency;
 mod foreign;
 mod keys;
 mod kind;
