@@ -315,11 +315,11 @@ impl Cell {
         }
     }
 
-    /// About how many requests of others are in the window.
-    pub(super) fn used_by_foreign(&self, now: Tick) -> u32 {
+    /// About how many requests of others are in the window; `None` while nothing is known of others.
+    pub(super) fn used_by_foreign(&self, now: Tick) -> Option<u32> {
         match &self.slots {
             Slots::Rolling(slots) => slots.used_by_foreign(now),
-            _ => 0,
+            _ => None,
         }
     }
 

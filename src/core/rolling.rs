@@ -118,10 +118,10 @@ impl Rolling {
             .map_or(0, |foreign| foreign.blocked(now, self.held))
     }
 
-    /// About how many requests of others are in the window.
-    pub(super) fn used_by_foreign(&self, now: Tick) -> u32 {
+    /// About how many requests of others are in the window; `None` while nothing is known of others.
+    pub(super) fn used_by_foreign(&self, now: Tick) -> Option<u32> {
         self.foreign()
-            .map_or(0, |foreign| foreign.known(now).round() as u32)
+            .map(|foreign| foreign.known(now).round() as u32)
     }
 
     /// Whether a refusal is no surprise, because others use the quota too.

@@ -144,6 +144,17 @@ impl Table {
         cells
     }
 
+    /// The same as far as there are any yet.
+    pub(super) fn find_all(&self, class: RouteClass, keys: &Keys) -> Cells {
+        let mut cells = Cells::default();
+        for limit in &self.governing[self.class_index(class)].1 {
+            if let Some(cell) = self.find(Place::Limit(*limit), keys) {
+                cells.push(cell);
+            }
+        }
+        cells
+    }
+
     /// The gates at which a request that needs no slot waits for pauses of its limits.
     pub(super) fn find_gates(&self, class: RouteClass, keys: &Keys) -> Cells {
         let mut gates = Cells::default();

@@ -328,12 +328,6 @@ impl Quota {
             source: None,
         }
     }
-
-    /// How much of the limits of a request others use: the largest share, from 0 to 1, among its rolling limits. `None` while
-    /// nothing is known of others.
-    pub(crate) fn foreign_share(&self, _ticket: &Ticket) -> Option<f64> {
-        None
-    }
 }
 
 impl fmt::Debug for Quota {

@@ -109,6 +109,12 @@ impl Quota {
         self.ledger(|ledger, now| ledger.explains_refusals(now, ticket.keys, limit))
     }
 
+    /// How much of the limits of a request others use: the largest share, from 0 to 1, among its rolling limits. `None` while
+    /// nothing is known of others.
+    pub(crate) fn foreign_share(&self, ticket: &Ticket) -> Option<f64> {
+        self.ledger(|ledger, now| ledger.foreign_share(now, ticket.keys, ticket.class))
+    }
+
     /// Which rolling limits of the plan differ from what the server says of them, in either direction: where it allows less, the
     /// keys concerned keep to that; where it allows more, somebody may pay for more than the plan uses.
     ///

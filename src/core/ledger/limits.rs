@@ -117,7 +117,7 @@ impl Ledger {
         Some(Usage {
             quota: cell.quota(kind).unwrap_or(planned),
             used: cell.used(),
-            foreign: cell.used_by_foreign(now.tick),
+            foreign: cell.used_by_foreign(now.tick).unwrap_or(0),
             waiting: cell.waiting(),
             paused_until,
         })
