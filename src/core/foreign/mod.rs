@@ -13,6 +13,8 @@
 //! request that is to be sent next, and cancels out.
 
 mod log;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
