@@ -24,7 +24,7 @@ use tower_quota::body::{HeldBody, PeekBody};
 use tower_quota::clock::Clock;
 use tower_quota::core::DenialReason;
 use tower_quota::hubspot::{self, Tier};
-use tower_quota::plan::{RouteClass, Rule, Zone};
+use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Zone};
 use tower_quota::request::{Deadline, Lane};
 use tower_quota::search::ClassBudgetLayer;
 use tower_quota::sim::{Latency, Sim};
@@ -303,6 +303,27 @@ async fn some_slots_are_kept_for_interactive() {
         for _ in 0..190 {
             others.clone().oneshot(get("t")).await.unwrap();
         }
+    }
+}
+
+/// A limit that governs other classes as well keeps nothing for the layer of one of them.
+#[tokio::test(start_paused = true)]
+async fn a_reserve_concerns_the_limits_of_its_classes_only() {
+    let plan = Plan::builder("mixed")
+        .limit(Limit::rolling("all", 6, SECOND))
+        .limit(Limit::rolling("some", 9, SECOND).governs([RouteClass::General, RouteClass::Search]))
+        .limit(Limit::rolling("search", 5, SECOND).governs([RouteClass::Search]));
+    let quota = Quota::new(plan.build().unwrap());
+    let api = ServiceBuilder::new()
+        .layer(SearchBudgetLayer::new(&quota).max_wait(Duration::ZERO))
+        .layer(TokenLimitLayer::new(&quota).max_wait(Duration::ZERO))
+        .service(Server::fine());
+    for (class, most) in [(RouteClass::Search, 4), (RouteClass::General, 2)] {
+        let mut went = 0;
+        while api.clone().oneshot(with(get("t"), class)).await.is_ok() {
+            went += 1;
+        }
+        assert_eq!(went, most, "{class}");
     }
 }
 
