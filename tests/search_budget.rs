@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{
-    FOREVER, HOUR, Hand, PieceBody, SEARCH_BODY, SECOND, Server, TestError, Valve, at_once, get,
-    lock, lost, ms, never, search,
+    FOREVER, HOUR, Hand, PieceBody, SEARCH_BODY, SECOND, Server, TestError, Valve, at_once,
+    fresh_hubspot, get, lock, lost, ms, never, search,
 };
 use http::{Extensions, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -23,7 +23,6 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_quota::body::{HeldBody, PeekBody};
 use tower_quota::clock::Clock;
 use tower_quota::core::DenialReason;
-use tower_quota::hubspot::{self, Tier};
 use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Zone};
 use tower_quota::request::{Deadline, Lane};
 use tower_quota::search::ClassBudgetLayer;
@@ -37,7 +36,7 @@ type Api = BoxCloneSyncService<Plain, Response<Full<Bytes>>, BoxError>;
 
 /// HubSpot's five searches per second, and nothing counted by the day.
 fn hubspot() -> Quota {
-    Quota::new(hubspot::api(Tier::Professional, Zone::UNKNOWN))
+    fresh_hubspot(Zone::UNKNOWN).build()
 }
 
 fn with<T: Clone + Send + Sync + 'static>(mut request: Plain, extension: T) -> Plain {
