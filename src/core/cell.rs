@@ -315,10 +315,18 @@ impl Cell {
         }
     }
 
-    /// About how many requests of others are in the window; `None` while nothing is known of others.
-    pub(super) fn used_by_foreign(&self, now: Tick) -> Option<u32> {
+    /// About how many requests of others are in the window.
+    pub(super) fn used_by_foreign(&self, now: Tick) -> u32 {
         match &self.slots {
             Slots::Rolling(slots) => slots.used_by_foreign(now),
+            _ => 0,
+        }
+    }
+
+    /// The share of the quota that others are known to use.
+    pub(super) fn foreign_share(&self, now: Tick, kind: &Kind) -> Option<f64> {
+        match (&self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.foreign_share(now, window),
             _ => None,
         }
     }

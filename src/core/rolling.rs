@@ -118,10 +118,16 @@ impl Rolling {
             .map_or(0, |foreign| foreign.blocked(now, self.held))
     }
 
-    /// About how many requests of others are in the window; `None` while nothing is known of others.
-    pub(super) fn used_by_foreign(&self, now: Tick) -> Option<u32> {
+    /// About how many requests of others are in the window.
+    pub(super) fn used_by_foreign(&self, now: Tick) -> u32 {
         self.foreign()
-            .map(|foreign| foreign.known(now).round() as u32)
+            .map_or(0, |foreign| foreign.known(now).round() as u32)
+    }
+
+    /// The share of the quota that others are known to use.
+    pub(super) fn foreign_share(&self, now: Tick, window: &Window) -> Option<f64> {
+        let known = self.foreign()?.known(now);
+        Some((known / f64::from(self.quota(window))).clamp(0.0, 1.0))
     }
 
     /// Whether a refusal is no surprise, because others use the quota too, or the process before may have.

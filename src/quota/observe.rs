@@ -1,6 +1,7 @@
 //! What responses say of limits, told to the ledger, and what of it is worth an event.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Permit, Quota, Ticket};
@@ -42,7 +43,10 @@ impl Permit {
                 );
             }
             let requests = match foreign {
-                Some(ForeignUse::Begun { requests }) => Some(requests),
+                Some(ForeignUse::Begun { requests }) => {
+                    quota.0.has_seen_others.store(true, Ordering::Relaxed);
+                    Some(requests)
+                }
                 Some(ForeignUse::Ended) => None,
                 None => continue,
             };
@@ -107,12 +111,6 @@ impl Quota {
             return false;
         };
         self.ledger(|ledger, now| ledger.explains_refusals(now, ticket.keys, limit))
-    }
-
-    /// How much of the limits of a request others use: the largest share, from 0 to 1, among its rolling limits. `None` while
-    /// nothing is known of others.
-    pub(crate) fn foreign_share(&self, ticket: &Ticket) -> Option<f64> {
-        self.ledger(|ledger, now| ledger.foreign_share(now, ticket.keys, ticket.class))
     }
 
     /// Which rolling limits of the plan differ from what the server says of them, in either direction: where it allows less, the

@@ -106,15 +106,14 @@ impl Ledger {
         cell.explains_refusals(now.tick, kind)
     }
 
-    /// The largest share, from 0 to 1, that others use of any rolling limit of `class`; `None` while nothing is known of others.
+    /// How much of the rolling limits of `class` others are known to use: the largest share, from 0 to 1. `None` while nothing is
+    /// known of others.
     pub fn foreign_share(&mut self, now: Now, keys: Keys, class: RouteClass) -> Option<f64> {
         let now = self.advance(now);
         let cells = self.table.find_all(class, &keys);
         let share = |id| {
             let (cell, kind) = self.table.cell_mut(id);
-            let foreign = cell.used_by_foreign(now.tick)?;
-            let quota = cell.quota(kind)?;
-            Some((f64::from(foreign) / f64::from(quota)).min(1.0))
+            cell.foreign_share(now.tick, kind)
         };
         cells.iter().filter_map(share).max_by(f64::total_cmp)
     }
