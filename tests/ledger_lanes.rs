@@ -944,42 +944,17 @@ fn after_eight_of_interactive_one_of_bulk_has_its_turn() {
     }
 }
 
-/// T9, with every mix of lanes on two busy limits, of which one request needs both. At worst those who are before it in its own
-/// lane go, then nine of the other lane for its turn in the one limit; the other limit follows at once.
+/// T9, under two limits that are both kept busy by lookups which need both, like the one who waits.
 #[test]
-fn who_needs_two_busy_limits_does_not_starve_among_lanes() {
-    for lane_a in [Interactive, Bulk] {
-        for lane_b in [Interactive, Bulk] {
-            for (a, b, window_b) in [(1, 1, 1_300), (5, 5, 1_300), (2, 7, 900), (1, 1, 10_000)] {
-                let others = [(ONLY_A, lane_a), (ONLY_B, lane_b)];
-                let window_b = window_b * MS;
-                let mut driver = a_and_b((a, S), (b, window_b)).reserve(0, 1).reserve(1, 2);
-                for (class, lane) in others {
-                    driver.fill(0, class, lane, LINE);
-                }
-                let most = (LINE as u64 + 12) * window_b.max(S);
-                for lane in [Interactive, Bulk, Bulk, Interactive] {
-                    let both = driver.admit(0, BOTH, lane, None);
-                    wait_among(&mut driver, both, &others, most);
-                    driver.send(both);
-                    driver.answer(both);
-                }
-            }
-        }
+fn who_needs_two_limits_has_his_turn_like_everybody_who_does() {
+    for (a, b, window_b) in [(1, 1, 1_300), (5, 5, 1_300), (2, 7, 900), (1, 1, 10_000)] {
+        let window_b = window_b * MS;
+        let mut driver = a_and_b((a, S), (b, window_b)).reserve(0, 1).reserve(1, 2);
+        driver.fill(0, BOTH, Interactive, LINE);
+        let wanted = driver.admit(0, BOTH, Bulk, None);
+        let most = (LINE as u64 + 12) * window_b.max(S);
+        wait_among(&mut driver, wanted, &[(BOTH, Interactive)], most);
     }
-}
-
-/// The first of `Bulk` waits for a limit that is used up for long; the next one needs it not.
-#[test]
-fn the_turn_of_bulk_goes_to_one_who_can_go() {
-    let mut driver = a_and_b((1, S), (1, 3_600 * S));
-    driver.fill(0, ONLY_A, Interactive, LINE);
-    let blocked = driver.admit(0, BOTH, Bulk, None);
-    let next = driver.admit(0, ONLY_A, Bulk, None);
-    // Now that both wait, `b` is used up.
-    driver.fill(0, ONLY_B, Interactive, 2);
-    wait_among(&mut driver, next, &[(ONLY_A, Interactive)], 10 * S);
-    assert!(driver.requests[blocked].is_waiting());
 }
 
 /// A daily pool keeps its reserve like a window does, whatever is given back, and every day anew.
