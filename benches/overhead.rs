@@ -34,7 +34,7 @@ use tokio::runtime::{Builder, Runtime};
 use tower::retry::Policy;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_quota::hubspot::{self, Tier};
-use tower_quota::plan::{Limit, Plan, Rule, Zone};
+use tower_quota::plan::{Assumed, ColdStart, Limit, Plan, Rule, Zone};
 use tower_quota::sim::SimBody;
 use tower_quota::stack::StackLayer;
 use tower_quota::{Quota, RetryAfterLayer, TokenLimitLayer};
@@ -123,8 +123,8 @@ static ANSWER: LazyLock<Response<Body>> = LazyLock::new(|| {
     Response::builder()
         .header("content-type", "application/json;charset=utf-8")
         .header("x-envoy-upstream-service-time", "87")
-        .header("x-hubspot-ratelimit-max", "190")
-        .header("x-hubspot-ratelimit-remaining", "163")
+        .header("x-hubspot-ratelimit-max", "4294967295")
+        .header("x-hubspot-ratelimit-remaining", "4294967294")
         .header("x-hubspot-ratelimit-interval-milliseconds", "10000")
         .header("x-hubspot-ratelimit-daily", "625000")
         .header("x-hubspot-ratelimit-daily-remaining", "612345")
@@ -153,7 +153,10 @@ fn plain_quota() -> Quota {
 }
 
 fn hubspot_quota() -> Quota {
-    let quota = Quota::new(hubspot::api(Tier::Professional, Zone::UTC));
+    // There was no process before this one, so that there is nothing to ask.
+    let quota = Quota::builder(hubspot::api(Tier::Professional, Zone::UTC))
+        .cold_start(ColdStart::Assume(Assumed::Empty))
+        .build();
     for limit in [
         hubspot::BURST,
         hubspot::SEARCH,

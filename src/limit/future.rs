@@ -166,16 +166,14 @@ fn settle<RB: Body>(
         return Ok(response.map(PeekBody::untouched));
     };
     if let Some(signals) = permit.quota().noted(&response) {
-        permit.observe(signals);
-        let ending = Ending::of(signals);
-        permit.over(ending);
+        permit.over(Ending::of(signals), Some(signals));
         return Ok(response.map(PeekBody::untouched));
     }
     let head = ResponseHead::from(&response);
     let signals = permit.quota().read(&permit.ticket(), &head, &[]);
     let ending = Ending::of(&signals);
-    permit.observe(&signals);
     if permit.quota().wants_body(&head) {
+        permit.observe(&signals);
         let (parts, body) = response.into_parts();
         return Err(Box::new(Reading {
             permit,
@@ -189,7 +187,8 @@ fn settle<RB: Body>(
     permit
         .quota()
         .note(&permit.ticket(), signals, &mut response);
-    permit.over(ending);
+    let signals = permit.quota().noted(&response);
+    permit.over(ending, signals);
     Ok(response)
 }
 
@@ -201,7 +200,7 @@ impl<RB: Body> Reading<RB> {
         let Poll::Ready((body, text)) = Pin::new(&mut self.peek).poll(cx) else {
             if self.held.is_none() {
                 self.held = Some(quota.hold_while_reading(&ticket, &head));
-                self.permit.over(self.ending);
+                self.permit.over(self.ending, None);
             }
             return Poll::Pending;
         };
@@ -212,7 +211,7 @@ impl<RB: Body> Reading<RB> {
         let mut response = Response::from_parts(self.parts, body);
         let (quota, ticket) = (self.permit.quota(), self.permit.ticket());
         quota.note(&ticket, signals, &mut response);
-        self.permit.over(self.ending);
+        self.permit.over(self.ending, None);
         if let Some(held) = self.held {
             held.end();
         }

@@ -205,13 +205,19 @@ impl Permit {
         })
     }
 
-    /// A response has arrived: the slots begin to cool. Does nothing the second time.
-    pub(crate) fn over(&mut self, ending: Ending) {
+    /// A response has arrived: the slots begin to cool. What it says is observed before, if that has not been done yet. Does nothing
+    /// the second time.
+    pub(crate) fn over(&mut self, ending: Ending, unobserved: Option<&Signals>) {
         if let Some(permit) = self.inner.take() {
-            self.quota.ledger(|ledger, now| match ending {
-                Ending::Answer(service_time) => ledger.settle(now, permit, service_time),
-                Ending::Failure => ledger.fail(now, permit),
+            let news = self.quota.ledger(|ledger, now| {
+                let news = unobserved.map(|signals| self.tell(ledger, now, &permit, signals));
+                match ending {
+                    Ending::Answer(service_time) => ledger.settle(now, permit, service_time),
+                    Ending::Failure => ledger.fail(now, permit),
+                }
+                news
             });
+            self.announce(news.unwrap_or_default());
         }
     }
 }

@@ -5,25 +5,32 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Permit, Quota, Ticket};
-use crate::core::{ForeignUse, News, Report};
-use crate::plan::{Limit, Rule};
+use crate::core::{self, ForeignUse, Ledger, News, Now, Report};
+use crate::plan::Limit;
 use crate::signal::{Outcome, Signals};
 
 impl Permit {
-    /// Tells the ledger what the response says of the limits that govern its request. To be called before [`over`](Self::over).
+    /// Tells the ledger what the response says of the limits that govern its request, whose slots are still held.
     pub(crate) fn observe(&self, signals: &Signals) {
-        let Some(permit) = self.inner.as_ref().filter(|_| !signals.observed.is_empty()) else {
-            return;
-        };
-        let (quota, token) = (&self.quota, self.ticket.keys.token);
+        if let Some(permit) = &self.inner {
+            let observe = |ledger: &mut Ledger, now| self.tell(ledger, now, permit, signals);
+            self.announce(self.quota.ledger(observe));
+        }
+    }
+
+    /// The same with the lock held. Gives what is news, by limit; hardly ever there is any.
+    pub(super) fn tell(
+        &self,
+        ledger: &mut Ledger,
+        now: Now,
+        permit: &core::Permit,
+        signals: &Signals,
+    ) -> Vec<(usize, News)> {
+        let mut news = Vec::new();
         for observed in &signals.observed {
-            let Some(index) = quota.limit_index(&observed.limit) else {
+            let Some(limit) = self.quota.limit_index(&observed.limit) else {
                 continue;
             };
-            let limit = &quota.plan().limits()[index];
-            if !matches!(limit.rule(), Rule::Rolling { .. }) {
-                continue;
-            }
             let report = Report {
                 quota: observed.quota,
                 remaining: observed.remaining,
@@ -31,8 +38,19 @@ impl Permit {
                 service_time: signals.service_time,
                 refused: matches!(signals.outcome, Outcome::Refused(_)),
             };
-            let News { learned, foreign } =
-                quota.ledger(|ledger, now| ledger.observe(now, permit, index, &report));
+            let heard = ledger.observe(now, permit, limit, &report);
+            if heard != News::default() {
+                news.push((limit, heard));
+            }
+        }
+        news
+    }
+
+    /// Makes events of what was news.
+    pub(super) fn announce(&self, news: Vec<(usize, News)>) {
+        let token = self.ticket.keys.token;
+        for (limit, News { learned, foreign }) in news {
+            let limit = &self.quota.plan().limits()[limit];
             if let Some(learned) = learned {
                 tracing::info!(
                     target: "tower_quota::limit_learned",
@@ -44,7 +62,7 @@ impl Permit {
             }
             let requests = match foreign {
                 Some(ForeignUse::Begun { requests }) => {
-                    quota.0.has_seen_others.store(true, Ordering::Relaxed);
+                    self.quota.0.has_seen_others.store(true, Ordering::Relaxed);
                     Some(requests)
                 }
                 Some(ForeignUse::Ended) => None,
