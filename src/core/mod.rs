@@ -53,6 +53,7 @@ mod keys;
 mod kind;
 mod ledger;
 mod network;
+mod patience;
 mod place;
 mod pool;
 mod queue;
@@ -62,6 +63,7 @@ mod tick;
 
 pub use self::keys::{Fingerprint, Keys};
 pub use self::ledger::{Admission, Ledger, Permit, Progress};
+pub use self::patience::Patience;
 pub use self::place::Subject;
 pub use self::queue::{Denial, DenialReason, WaiterId};
 pub use self::table::Usage;

@@ -5,6 +5,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use super::keys::Keys;
+use super::patience::Patience;
 use super::place::{CellId, Cells, Subject};
 use super::tick::Tick;
 use crate::plan::{Lane, RouteClass};
@@ -95,7 +96,7 @@ pub(super) struct Waiter {
     pub(super) queued: Cells,
     /// The cells in whose queue it has stood since it last waited for a pause.
     pub(super) visited: Cells,
-    pub(super) deadline: Tick,
+    pub(super) patience: Patience,
     pub(super) state: State,
     pub(super) waker: Option<Waker>,
     /// When its owner will look again by itself.
@@ -103,7 +104,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    pub(super) fn new(rank: Rank, keys: Keys, cells: Cells, deadline: Tick) -> Self {
+    pub(super) fn new(rank: Rank, keys: Keys, cells: Cells, patience: Patience) -> Self {
         Self {
             rank,
             keys,
@@ -111,7 +112,7 @@ impl Waiter {
             slotless: None,
             queued: Cells::default(),
             visited: Cells::default(),
-            deadline,
+            patience,
             state: State::Waiting,
             waker: None,
             armed: Tick::NEVER,

@@ -235,6 +235,16 @@ impl Table {
         (cell, kind)
     }
 
+    /// Whether it is a daily pool, or the gate of those who need no slot of one.
+    pub(super) fn is_pool(&self, id: CellId) -> bool {
+        match self.cell(id).place {
+            Place::Limit(limit) | Place::PauseOf(limit) => {
+                matches!(self.limits[usize::from(limit)].kind, Kind::Pool { .. })
+            }
+            Place::TokenGate | Place::AccountGate => false,
+        }
+    }
+
     pub(super) fn subject(&self, id: CellId) -> Subject {
         match self.cell(id).place {
             Place::Limit(limit) | Place::PauseOf(limit) => Subject::Limit(usize::from(limit)),

@@ -20,6 +20,7 @@
 //! ```
 
 mod acquire;
+mod daily;
 mod note;
 
 use std::fmt;
@@ -29,10 +30,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) use self::acquire::{Acquire, Ending, Permit};
+pub use self::daily::DailyExhausted;
+pub(crate) use self::daily::Parked;
 pub(crate) use self::note::Provisional;
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::core::{Denial, Keys, Ledger, Now, Subject, Tick, Usage};
+use crate::core::{self, Denial, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
 use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
@@ -53,6 +56,7 @@ struct Shared {
     ledger: Mutex<Ledger>,
     /// Whether a limit of the plan is a daily pool; a change of rule cannot make one.
     counts_days: bool,
+    daily_exhausted: DailyExhausted,
     /// No pause lasts longer than this many milliseconds on the clock; lets those who only wait for pauses go without a lock.
     last_pause: AtomicU64,
     /// How many pauses have begun.
@@ -72,12 +76,17 @@ pub(crate) struct Ticket {
 pub(crate) struct Patience {
     max_wait: Duration,
     deadline: Tick,
+    parks: bool,
 }
 
 impl Patience {
-    /// The last tick at which a wait that begins now may end.
-    pub(crate) fn ends(self, now: Tick) -> Tick {
-        now.after(self.max_wait).min(self.deadline)
+    /// That of a wait which begins at `now`.
+    pub(crate) fn starting(self, now: Tick) -> core::Patience {
+        let patience = core::Patience::until(now.after(self.max_wait).min(self.deadline));
+        match self.parks {
+            true => patience.parking_until(self.deadline),
+            false => patience,
+        }
     }
 }
 
@@ -96,6 +105,7 @@ impl Quota {
             source: TokenSource::default(),
             network_floor: DEFAULT_NETWORK_FLOOR,
             max_waiting: None,
+            daily_exhausted: DailyExhausted::default(),
         }
     }
 }
@@ -246,10 +256,18 @@ impl Quota {
     /// How long the request may wait each time: `max_wait`, and not beyond its own deadline.
     pub(crate) fn patience(&self, max_wait: Duration, head: RequestHead<'_>) -> Patience {
         let deadline = head.extensions.get::<Deadline>();
+        let parks = self.parks();
+        let has_parked = parks && head.extensions.get::<Parked>().is_some();
         Patience {
-            max_wait,
+            max_wait: if has_parked { Duration::MAX } else { max_wait },
+            parks,
             deadline: deadline.map_or(Tick::NEVER, |deadline| self.0.clock.tick_of(deadline.0)),
         }
+    }
+
+    /// Whether those who find a daily pool exhausted wait for its reset.
+    pub(crate) fn parks(&self) -> bool {
+        self.0.daily_exhausted == DailyExhausted::Park
     }
 
     /// How many pauses have begun so far. As long as this stays the same, nobody who was granted a permit is held.
@@ -309,6 +327,7 @@ pub struct QuotaBuilder {
     source: TokenSource,
     network_floor: bool,
     max_waiting: Option<u32>,
+    daily_exhausted: DailyExhausted,
 }
 
 impl QuotaBuilder {
@@ -341,6 +360,13 @@ impl QuotaBuilder {
         self
     }
 
+    /// Sets what becomes of requests that find a daily pool exhausted; [`DailyExhausted::Fail`] at first.
+    #[must_use]
+    pub fn daily_exhausted(mut self, then: DailyExhausted) -> Self {
+        self.daily_exhausted = then;
+        self
+    }
+
     /// Makes the handle.
     pub fn build(self) -> Quota {
         let mut ledger = Ledger::new(self.api.plan());
@@ -354,6 +380,7 @@ impl QuotaBuilder {
         Quota(Arc::new(Shared {
             number: NonZeroU64::MIN.saturating_add(number),
             counts_days: self.api.plan().limits().iter().any(is_pool),
+            daily_exhausted: self.daily_exhausted,
             api: self.api,
             clock: self.clock.unwrap_or_else(Clock::system),
             source: self.source,

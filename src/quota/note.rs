@@ -7,7 +7,7 @@ use http::Response;
 
 use super::{Quota, Ticket};
 use crate::body::LONGEST_READ;
-use crate::core::{Keys, Ledger, Now, Subject, Tick};
+use crate::core::{Keys, Ledger, Now, Patience, Subject, Tick};
 use crate::signal::{Noted, Outcome, Refusal, ResponseHead, Signals};
 
 /// Pause of a token that knows no window, when the response does not say how long.
@@ -201,6 +201,13 @@ impl Quota {
             Subject::Token => "token",
             Subject::Account => "account",
         }
+    }
+
+    /// Whether a request with this ticket may wait until all pauses that hold it up are over.
+    pub(crate) fn can_wait_for_pauses(&self, ticket: &Ticket, patience: Patience) -> bool {
+        self.ledger(|ledger, now| {
+            ledger.can_wait_for_pauses(now, ticket.keys, ticket.class, patience)
+        })
     }
 
     /// Until when a request with this ticket may not be sent because of pauses.

@@ -12,6 +12,7 @@ use self::line::Turn;
 pub use self::permit::{Admission, Permit, Progress};
 use super::keys::Keys;
 use super::network::Network;
+use super::patience::Patience;
 use super::place::{CellId, Cells};
 use super::queue::{Rank, State, Waiter, WaiterId, Waiters};
 use super::table::Table;
@@ -68,20 +69,20 @@ impl Ledger {
         }
     }
 
-    /// Asks for a slot under every limit that governs `class`, all at once or none. `deadline` is how long it may wait.
+    /// Asks for a slot under every limit that governs `class`, all at once or none. `patience` is how long it may wait.
     pub fn admit(
         &mut self,
         now: Now,
         keys: Keys,
         class: RouteClass,
         lane: Lane,
-        deadline: Tick,
+        patience: impl Into<Patience>,
     ) -> Admission {
         let now = self.advance(now);
         self.table.sweep(now);
         let cells = self.table.open_all(class, &keys);
         let rank = Rank::new(lane, self.admissions);
-        self.enter(now, Waiter::new(rank, keys, cells, deadline))
+        self.enter(now, Waiter::new(rank, keys, cells, patience.into()))
     }
 
     /// Waits for pauses only: as [`admit`](Self::admit), but takes no slot. For layers that govern no window.
@@ -91,11 +92,11 @@ impl Ledger {
         keys: Keys,
         class: RouteClass,
         lane: Lane,
-        deadline: Tick,
+        patience: impl Into<Patience>,
     ) -> Admission {
         let now = self.advance(now);
         let rank = Rank::new(lane, self.admissions);
-        let mut waiter = Waiter::new(rank, keys, Cells::default(), deadline);
+        let mut waiter = Waiter::new(rank, keys, Cells::default(), patience.into());
         waiter.slotless = Some(class);
         self.enter(now, waiter)
     }
@@ -130,8 +131,8 @@ impl Ledger {
 
     /// Asks how a waiter is doing, and leaves a waker to be told when that changes.
     ///
-    /// The head of a queue must come back at `until`, because it acts for all behind it; it is woken when it becomes the head.
-    /// Everybody must come back at his own deadline, which `until` does not include.
+    /// Everybody must come back at `until`: the head of a queue acts for all behind it, and is woken when it becomes the head; the
+    /// others come back when they may not wait any longer.
     pub fn poll(&mut self, now: Now, waiter: WaiterId, waker: Option<&Waker>) -> Progress {
         let now = self.advance(now);
         let queued = self.waiters.get(&waiter).queued;
@@ -169,7 +170,12 @@ impl Ledger {
     /// # Errors
     ///
     /// The waiter to go on with, when a pause holds the request back. The permit is then empty.
-    pub fn send(&mut self, now: Now, permit: &mut Permit, deadline: Tick) -> Result<(), WaiterId> {
+    pub fn send(
+        &mut self,
+        now: Now,
+        permit: &mut Permit,
+        patience: impl Into<Patience>,
+    ) -> Result<(), WaiterId> {
         let now = self.advance(now);
         let gate = self
             .table
@@ -182,7 +188,11 @@ impl Ledger {
             return Ok(());
         };
         let cells = std::mem::take(&mut permit.cells);
-        let mut waiter = Waiter::new(permit.rank, permit.keys, cells, deadline);
+        let mut patience = patience.into();
+        if permit.has_parked {
+            patience = patience.park();
+        }
+        let mut waiter = Waiter::new(permit.rank, permit.keys, cells, patience);
         waiter.slotless = permit.slotless;
         waiter.queued.push(paused);
         waiter.visited.push(paused);

@@ -3,6 +3,7 @@
 use super::Ledger;
 use crate::core::keys::Keys;
 use crate::core::kind::Kind;
+use crate::core::patience::Patience;
 use crate::core::place::{CellId, Place, Subject};
 use crate::core::queue::{Denial, DenialReason, WaiterId};
 use crate::core::tick::{Now, Tick};
@@ -89,6 +90,27 @@ impl Ledger {
             .fold(gate, Option::max)
     }
 
+    /// Whether `patience` is enough for all pauses that hold up a request with these keys and this class.
+    pub fn can_wait_for_pauses(
+        &mut self,
+        now: Now,
+        keys: Keys,
+        class: RouteClass,
+        patience: impl Into<Patience>,
+    ) -> bool {
+        let patience = patience.into();
+        let now = self.advance(now);
+        let gate = self.table.closed_gate(now.tick, &keys);
+        gate.is_none_or(|(_, until)| patience.allows(until))
+            && self.table.find_gates(class, &keys).iter().all(|id| {
+                let until = self.table.cell(id).paused_until(now.tick);
+                until.is_none_or(|until| match self.table.is_pool(id) {
+                    true => patience.park().allows(until),
+                    false => patience.allows(until),
+                })
+            })
+    }
+
     pub(super) fn place(&self, subject: Subject) -> Option<Place> {
         match subject {
             Subject::Limit(limit) => {
@@ -111,9 +133,13 @@ impl Ledger {
             paused: true,
             until,
         };
+        let is_pool = self.table.is_pool(paused);
         for waiter in concerned {
             let state = self.waiters.get(waiter);
-            if state.is_waiting() && state.deadline < until {
+            if is_pool {
+                state.patience = state.patience.park();
+            }
+            if state.is_waiting() && !state.patience.allows(until) {
                 self.deny(waiter, denial);
             }
         }
