@@ -49,10 +49,12 @@
 //! ```
 
 mod cell;
+mod evidence;
 mod keys;
 mod kind;
 mod ledger;
 mod network;
+mod notice;
 mod patience;
 mod place;
 mod pool;
@@ -63,6 +65,7 @@ mod tick;
 
 pub use self::keys::{Fingerprint, Keys};
 pub use self::ledger::{Admission, Ledger, Permit, Progress};
+pub use self::notice::{Event, Notice};
 pub use self::patience::Patience;
 pub use self::place::Subject;
 pub use self::queue::{Denial, DenialReason, WaiterId};

@@ -1,12 +1,32 @@
-//! A daily pool: a count that starts again at midnight of a zone.
+//! A daily pool: a count that starts again at midnight of a zone, or when somebody says.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::evidence::{Evidence, Sample};
+use super::notice::Event;
 use super::{Now, Tick};
-use crate::plan::{Lane, Zone};
+use crate::plan::{Lane, Reserve, Zone};
 
 /// No day is longer.
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 60 * 60);
+/// How long a day is when nobody knows.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The server's clock may be late by this much: what it says of requests that were sent before may still be meant of yesterday.
+const DAWN: Duration = Duration::from_secs(5 * 60);
+
+/// A reset that was told counts until so many resets have passed without any use of the pool in between.
+const TOLD: u8 = 2;
+
+/// The rule of a daily pool, ready for use.
+#[derive(Clone, Debug)]
+pub(super) struct Day {
+    pub(super) quota: u32,
+    /// So much of the quota is kept for `Interactive`.
+    pub(super) reserve: Reserve,
+    pub(super) zone: Zone,
+    /// Whether `Bulk` is spread over the rest of the day.
+    pub(super) paced: bool,
+}
 
 /// The requests of one key under one daily limit.
 #[derive(Debug)]
@@ -20,8 +40,22 @@ pub(super) struct Pool {
     late: u32,
     /// When the count starts again.
     reset: SystemTime,
+    /// When the server's day has begun, too, however late its clock is.
+    dawn: Tick,
+    /// What responses say. Boxed, because not every API says anything.
+    evidence: Option<Box<Evidence>>,
     /// Boxed, because most pools never have it.
-    doubt: Option<Box<Doubt>>,
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    doubt: Option<Doubt>,
+    exhausted: Option<Exhausted>,
+    /// Nobody of `Bulk` goes before, where they are spread over the day.
+    paced_until: Tick,
+    /// Whether the reset is one that somebody has told, and for how many idle days that holds; see [`TOLD`].
+    told: u8,
 }
 
 /// It is unknown whether the pool has been filled again.
@@ -32,6 +66,25 @@ struct Doubt {
     asking: u32,
 }
 
+/// The pool was empty.
+#[derive(Debug)]
+struct Exhausted {
+    since: Tick,
+    /// Who goes from here on ends it.
+    until: SystemTime,
+}
+
+/// What a response has told.
+#[derive(Debug, Default)]
+pub(super) struct Lesson {
+    /// The quota that is in force from now on, if that has changed.
+    pub(super) quota: Option<u32>,
+    /// The pool turns out to be used up, for so long.
+    pub(super) exhausted: Option<Duration>,
+    /// Nobody may send until then; where that is not known from the count.
+    pub(super) pause: Option<Tick>,
+}
+
 impl Default for Pool {
     fn default() -> Self {
         Self {
@@ -40,86 +93,191 @@ impl Default for Pool {
             in_flight: 0,
             late: 0,
             reset: UNIX_EPOCH,
-            doubt: None,
+            dawn: Tick::ZERO,
+            evidence: None,
+            rare: None,
         }
     }
 }
 
+/// # The day
 impl Pool {
     /// Starts a new day when it has come. What is in flight across midnight counts for the new day, too, because the server may
     /// count it there.
-    pub(super) fn expire(&mut self, now: Now, zone: &Zone) {
+    pub(super) fn expire(&mut self, now: Now, day: &Day) {
         if now.wall >= self.reset {
-            let late = std::mem::take(&mut self.late);
-            let is_the_day_after = late > 0 && now.wall < zone.next_reset(self.reset);
-            self.used = self.in_flight + if is_the_day_after { late } else { 0 };
-            self.interactive = 0;
-            self.reset = zone.next_reset(now.wall);
+            self.begin_day(now, day);
         } else if self.reset > now.wall + LONGEST_DAY {
             // The wall clock was far ahead when the day began, and has been set right since.
-            self.reset = zone.next_reset(now.wall);
+            self.reset = day.zone.next_reset(now.wall);
         }
-        if self
-            .doubt
-            .as_ref()
-            .is_some_and(|doubt| now.tick.since(doubt.since) > LONGEST_DAY)
-        {
-            self.doubt = None;
-        }
-    }
-
-    /// The server says that the pool is empty. Where nobody knows when it is filled again, the next request is sent alone.
-    pub(super) fn pause(&mut self, now: Tick, zone: &Zone) {
-        if zone.is_unknown() {
-            self.doubt = Some(Box::new(Doubt {
-                since: now,
-                asking: 0,
-            }));
-        }
-    }
-
-    /// Whether a request is out to learn if the pool has been filled again.
-    pub(super) fn is_asking(&self) -> bool {
-        self.doubt.as_ref().is_some_and(|doubt| doubt.asking > 0)
-    }
-
-    /// The day has another midnight from now on; what is known of it stays.
-    pub(super) fn change_zone(&mut self, now: Now, zone: &Zone) {
-        if now.wall < self.reset {
-            self.reset = zone.next_reset(now.wall);
-        }
-        if !zone.is_unknown() {
-            self.doubt = None;
-        }
-    }
-
-    pub(super) fn used(&self) -> u32 {
-        self.used
-    }
-
-    /// Requests that somebody of this lane may make, if so many are kept for `Interactive`.
-    pub(super) fn free(&self, quota: u32, reserve: u32, zone: &Zone, lane: Lane) -> u32 {
-        match &self.doubt {
-            _ if !zone.is_unknown() => {
-                let free = quota.saturating_sub(self.used);
-                let others = self.used.saturating_sub(self.interactive);
-                match lane {
-                    Lane::Interactive => free,
-                    Lane::Bulk => free.min(quota.saturating_sub(reserve).saturating_sub(others)),
-                }
+        if now.tick >= self.dawn && self.is_provisional() {
+            if let Some(evidence) = &mut self.evidence {
+                evidence.forget_use();
             }
+            self.reopen(now, day);
+        }
+        if let Some(rare) = &mut self.rare {
+            rare.doubt
+                .take_if(|doubt| now.tick.since(doubt.since) > LONGEST_DAY);
+        }
+    }
+
+    fn begin_day(&mut self, now: Now, day: &Day) {
+        let ended = self.reset;
+        let is_the_first = ended == UNIX_EPOCH;
+        if let Some(rare) = &mut self.rare {
+            rare.told = match rare.told {
+                // A zone knows its own resets.
+                _ if !day.zone.is_unknown() => 0,
+                told if self.used == 0 => told.saturating_sub(1),
+                0 => 0,
+                _ => TOLD,
+            };
+        }
+        let is_the_day_after = !is_the_first && now.wall < self.reset_after(ended, ended, day);
+        let late = std::mem::take(&mut self.late);
+        self.used = self.in_flight + if is_the_day_after { late } else { 0 };
+        self.interactive = 0;
+        self.reset = self.reset_after(ended, now.wall, day);
+        let before = now.wall.checked_sub(DAWN).unwrap_or(now.wall);
+        let began = match is_the_day_after {
+            true => ended,
+            false => day.zone.next_reset(before),
+        };
+        self.dawn = match now.wall.duration_since(began) {
+            Ok(since) if since >= DAWN => now.tick.before(since - DAWN),
+            Ok(since) => now.tick.after(DAWN - since),
+            // The process has just begun, or nobody has asked for days.
+            Err(_) if is_the_first => Tick::ZERO,
+            Err(_) => now.tick,
+        };
+        if let Some(evidence) = &mut self.evidence {
+            evidence.forget_use();
+        }
+    }
+
+    /// The first reset after `wall`, if there was one at `last`.
+    fn reset_after(&self, last: SystemTime, wall: SystemTime, day: &Day) -> SystemTime {
+        if day.zone.is_unknown() && self.is_told() {
+            let days = wall.duration_since(last).unwrap_or_default().as_secs() / DAY.as_secs();
+            let days = u32::try_from(days).unwrap_or(u32::MAX - 1) + 1;
+            return last + DAY.saturating_mul(days);
+        }
+        day.zone.next_reset(wall)
+    }
+
+    /// Somebody knows when the pool is filled again.
+    pub(super) fn tell_reset(&mut self, now: Now, day: &Day, reset: SystemTime) {
+        self.reset = reset;
+        let rare = self.rare();
+        rare.told = TOLD;
+        rare.doubt = None;
+        if let Some(exhausted) = &mut rare.exhausted {
+            exhausted.until = exhausted.until.min(reset);
+        }
+        self.reopen(now, day);
+    }
+
+    fn is_told(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.told > 0)
+    }
+
+    /// The rule has changed, perhaps to another midnight; what is known of the day stays.
+    pub(super) fn change_rule(&mut self, now: Now, day: &Day) {
+        if now.wall < self.reset && !self.is_told() {
+            self.reset = day.zone.next_reset(now.wall);
+        }
+        if !day.zone.is_unknown() {
+            if let Some(rare) = &mut self.rare {
+                rare.doubt = None;
+            }
+        }
+        self.reopen(now, day);
+    }
+
+    pub(super) fn reset_tick(&self, now: Now) -> Tick {
+        now.tick_of(self.reset)
+    }
+
+    fn until_reset(&self, now: Now) -> Duration {
+        self.reset.duration_since(now.wall).unwrap_or_default()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+/// # The count
+impl Pool {
+    /// Where nobody knows when the day begins, nothing is counted.
+    fn counts(&self, day: &Day) -> bool {
+        !day.zone.is_unknown() || self.is_told()
+    }
+
+    /// What the pool holds: as the plan says, or less if the server says so.
+    pub(super) fn quota(&self, day: &Day) -> u32 {
+        let learned = self.evidence.as_ref().and_then(|said| said.quota());
+        learned.map_or(day.quota, |learned| learned.min(day.quota))
+    }
+
+    /// Used today by us and, as far as the server says so, by others.
+    pub(super) fn used(&self, day: &Day) -> u32 {
+        let foreign = self.evidence.as_ref().map(|said| said.foreign(day.quota));
+        self.used.saturating_add(foreign.unwrap_or_default())
+    }
+
+    fn left(&self, day: &Day, lane: Lane) -> u32 {
+        let (quota, used) = (self.quota(day), self.used(day));
+        let left = quota.saturating_sub(used);
+        match lane {
+            Lane::Interactive => left,
+            Lane::Bulk => {
+                let unreserved = quota.saturating_sub(day.reserve.of(quota));
+                left.min(unreserved.saturating_sub(used.saturating_sub(self.interactive)))
+            }
+        }
+    }
+
+    fn is_used_up(&self, day: &Day) -> bool {
+        self.counts(day) && self.left(day, Lane::Interactive) == 0
+    }
+
+    /// Requests that somebody of this lane may make now.
+    pub(super) fn free(&self, now: Tick, day: &Day, lane: Lane) -> u32 {
+        let doubt = self.rare.as_ref().and_then(|rare| rare.doubt.as_ref());
+        match doubt {
+            _ if self.counts(day) => match lane {
+                Lane::Bulk if day.paced && self.paced_until() > now => 0,
+                Lane::Bulk if day.paced => self.left(day, lane).min(1),
+                _ => self.left(day, lane),
+            },
             Some(doubt) => 1_u32.saturating_sub(doubt.asking),
             None => u32::MAX,
         }
     }
 
-    pub(super) fn take(&mut self, lane: Lane) {
+    pub(super) fn take(&mut self, now: Now, day: &Day, lane: Lane) -> [Option<Event>; 2] {
         self.used = self.used.saturating_add(1);
         self.interactive += u32::from(lane == Lane::Interactive);
         self.in_flight = self.in_flight.saturating_add(1);
-        if let Some(doubt) = &mut self.doubt {
-            doubt.asking += 1;
+        let mut resumed = None;
+        if let Some(rare) = &mut self.rare {
+            if let Some(doubt) = &mut rare.doubt {
+                doubt.asking += 1;
+            }
+            resumed = rare
+                .exhausted
+                .take_if(|exhausted| exhausted.until <= now.wall)
+                .map(|exhausted| exhausted.event(now.tick));
         }
+        if day.paced && lane == Lane::Bulk && self.counts(day) {
+            let pause = self.spacing(now, day);
+            self.rare().paced_until = now.tick.after(pause);
+        }
+        let exhausted = self.exhaust_if_used_up(now, day);
+        [resumed, exhausted.map(|lasts| Event::Exhausted { lasts })]
     }
 
     /// A request that was granted at `granted` was not sent.
@@ -139,22 +297,241 @@ impl Pool {
 
     fn over(&mut self, began: Tick, answered: bool) -> bool {
         self.in_flight = self.in_flight.saturating_sub(1);
+        let Some(rare) = &mut self.rare else {
+            return false;
+        };
         // What was sent before the doubt began tells nothing about it.
-        let Some(doubt) = self.doubt.as_mut().filter(|doubt| began > doubt.since) else {
+        let Some(doubt) = rare.doubt.as_mut().filter(|doubt| began > doubt.since) else {
             return false;
         };
         doubt.asking = doubt.asking.saturating_sub(1);
         if answered {
-            self.doubt = None;
+            rare.doubt = None;
         }
         answered
     }
 
-    pub(super) fn is_blank(&self) -> bool {
-        self.used == 0 && self.doubt.is_none()
+    /// Whether a fresh pool would behave the same.
+    pub(super) fn is_blank(&self, now: Now, day: &Day) -> bool {
+        let is_quiet = |rare: &Rare| {
+            let is_over = |exhausted: &Exhausted| exhausted.until <= now.wall;
+            rare.doubt.is_none() && rare.told == 0 && rare.exhausted.as_ref().is_none_or(is_over)
+        };
+        self.used(day) == 0 && self.rare.as_deref().is_none_or(is_quiet)
+    }
+}
+
+/// # The end of the pool
+impl Pool {
+    /// The server says that the pool is empty. Where nobody knows when it is filled again, the next request is sent alone.
+    pub(super) fn pause(&mut self, now: Tick, day: &Day) {
+        if !self.counts(day) {
+            self.rare().doubt = Some(Doubt {
+                since: now,
+                asking: 0,
+            });
+        }
     }
 
-    pub(super) fn reset_tick(&self, now: Now) -> Tick {
-        now.tick_of(self.reset)
+    /// Whether a request is out to learn if the pool has been filled again.
+    fn is_asking(&self, day: &Day) -> bool {
+        let doubt = self.rare.as_ref().and_then(|rare| rare.doubt.as_ref());
+        doubt.is_some_and(|doubt| doubt.asking > 0) && !self.counts(day)
     }
+
+    /// Whether a response to what was sent then is of yesterday.
+    fn is_of_yesterday(&self, sent: Tick) -> bool {
+        sent < self.dawn.before(DAWN)
+    }
+
+    fn is_provisional(&self) -> bool {
+        let evidence = self.evidence.as_ref();
+        evidence.is_some_and(|evidence| evidence.is_provisional())
+    }
+
+    /// The server has refused a request that was sent at `sent`, because the pool is empty. Gives how long that holds, if it is
+    /// about today, and whether that is news.
+    pub(super) fn exhaust(
+        &mut self,
+        now: Now,
+        day: &Day,
+        sent: Tick,
+        retry_after: Option<Duration>,
+    ) -> Option<(Duration, bool)> {
+        let mut lasts = self.until_reset(now);
+        if self.counts(day) {
+            if self.is_of_yesterday(sent) {
+                return None;
+            }
+            if sent < self.dawn {
+                lasts = lasts.min(self.dawn.since(now.tick));
+            }
+        }
+        if let Some(retry_after) = retry_after {
+            lasts = lasts.min(retry_after);
+        }
+        if lasts.is_zero() {
+            return None;
+        }
+        Some((lasts, self.exhausted(now, now.wall + lasts)))
+    }
+
+    /// Gives whether it was not so before.
+    fn exhausted(&mut self, now: Now, until: SystemTime) -> bool {
+        match &mut self.rare().exhausted {
+            Some(exhausted) => {
+                exhausted.until = until;
+                false
+            }
+            exhausted => {
+                let since = now.tick;
+                *exhausted = Some(Exhausted { since, until });
+                true
+            }
+        }
+    }
+
+    /// Gives for how long, if that is news.
+    fn exhaust_if_used_up(&mut self, now: Now, day: &Day) -> Option<Duration> {
+        if !self.is_used_up(day) {
+            return None;
+        }
+        let lasts = match self.is_provisional() {
+            true => self.dawn.since(now.tick),
+            false => self.until_reset(now),
+        };
+        self.exhausted(now, now.wall + lasts).then_some(lasts)
+    }
+
+    /// There may be something left again before the reset.
+    fn reopen(&mut self, now: Now, day: &Day) {
+        if self.is_used_up(day) {
+            return;
+        }
+        if let Some(exhausted) = self.rare.as_mut().and_then(|rare| rare.exhausted.as_mut()) {
+            exhausted.until = exhausted.until.min(now.wall);
+        }
+    }
+
+    /// A pause of the pool was ended before its time.
+    pub(super) fn end_pause(&mut self, now: Now, day: &Day) {
+        self.reopen(now, day);
+    }
+
+    /// What there is to tell when the pool is forgotten.
+    pub(super) fn last_event(&self, now: Tick) -> Option<Event> {
+        let exhausted = self.rare.as_ref()?.exhausted.as_ref()?;
+        Some(exhausted.event(now))
+    }
+}
+
+impl Exhausted {
+    fn event(&self, now: Tick) -> Event {
+        Event::Resumed {
+            after: now.since(self.since),
+        }
+    }
+}
+
+/// # What responses say
+impl Pool {
+    /// The response to a request that was sent at `sent` says how much the pool holds and how much of it is left.
+    pub(super) fn observe(
+        &mut self,
+        now: Now,
+        sent: Tick,
+        day: &Day,
+        quota: Option<u64>,
+        remaining: Option<u64>,
+    ) -> Lesson {
+        let mut lesson = Lesson::default();
+        // What cannot be is not believed.
+        let quota = quota.filter(|quota| *quota > 0 && remaining.is_none_or(|left| left <= *quota));
+        if self.is_of_yesterday(sent) || (quota, remaining) == (None, None) {
+            return lesson;
+        }
+        let before = self.quota(day);
+        let evidence = self.evidence.get_or_insert_default();
+        if let Some(quota) = quota {
+            evidence.learn_quota(sent, saturating(quota));
+        }
+        let quota = quota.unwrap_or(u64::from(evidence.quota().unwrap_or(day.quota)));
+        let after = self.quota(day);
+        lesson.quota = (after != before).then_some(after);
+        if !self.counts(day) {
+            if remaining == Some(0) {
+                let exhausted = self.exhaust(now, day, sent, None);
+                lesson.pause = exhausted.map(|(lasts, _)| now.tick.after(lasts));
+                lesson.exhausted = exhausted.and_then(|(lasts, news)| news.then_some(lasts));
+            }
+            return lesson;
+        }
+        if let Some(counted) = remaining.and_then(|left| quota.checked_sub(left)) {
+            self.note_counted(now, sent, saturating(counted));
+        }
+        lesson.exhausted = self.exhaust_if_used_up(now, day);
+        self.reopen(now, day);
+        lesson
+    }
+
+    fn note_counted(&mut self, now: Now, sent: Tick, counted: u32) {
+        let sample = Sample {
+            sent,
+            arrived: now.tick,
+            counted,
+            own: self.used,
+            in_flight: self.in_flight,
+            provisional: sent < self.dawn,
+        };
+        let evidence = self.evidence.get_or_insert_default();
+        if let Some(most) = evidence.note(sample) {
+            // Whose requests the server has forgotten is unknown; those of `Bulk` are the ones that must not be too few.
+            self.interactive = self.interactive.saturating_sub(self.used - most);
+            self.used = most;
+        }
+    }
+}
+
+/// # When somebody can go
+impl Pool {
+    fn paced_until(&self) -> Tick {
+        self.rare
+            .as_ref()
+            .map_or(Tick::ZERO, |rare| rare.paced_until)
+    }
+
+    /// How far apart those of `Bulk` go, so that the last of them goes at the end of the day.
+    fn spacing(&self, now: Now, day: &Day) -> Duration {
+        let left = self.left(day, Lane::Bulk);
+        self.until_reset(now) / left.max(1)
+    }
+
+    /// When the pool may have something for somebody who must wait now.
+    pub(super) fn next_event(&self, now: Now) -> Tick {
+        let dawn = self.is_provisional().then_some(self.dawn);
+        let paced = Some(self.paced_until()).filter(|until| *until > now.tick);
+        let events = [dawn, paced].into_iter().flatten();
+        events.fold(self.reset_tick(now), Tick::min)
+    }
+
+    /// The earliest time at which the `nth` of his lane can go. A lower bound.
+    pub(super) fn earliest(&self, now: Now, day: &Day, lane: Lane, nth: u32) -> Tick {
+        if self.free(now.tick, day, lane) >= nth || self.is_asking(day) {
+            return now.tick;
+        }
+        let reset = self.reset_tick(now);
+        if self.counts(day) && self.left(day, lane) >= nth {
+            let before = self.spacing(now, day).saturating_mul(nth.saturating_sub(1));
+            let first = self.paced_until().max(now.tick);
+            return first.after(before).min(reset);
+        }
+        match self.is_provisional() {
+            true => self.dawn.min(reset),
+            false => reset,
+        }
+    }
+}
+
+fn saturating(figure: u64) -> u32 {
+    u32::try_from(figure).unwrap_or(u32::MAX)
 }

@@ -9,7 +9,9 @@ use slab::Slab;
 use super::cell::{Cell, Slots};
 use super::keys::{APP, Fingerprint, Keys};
 use super::kind::Kind;
+use super::notice::Notice;
 use super::place::{CellId, Cells, Place, Subject};
+use super::pool::Day;
 use super::tick::{Now, Tick};
 use crate::error::ConfigError;
 use crate::plan::{Plan, Reserve, RouteClass, Rule, Scope};
@@ -22,9 +24,9 @@ const SWEEP: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Requests per window or day.
+    /// Requests per window or day; for a daily pool the lower one of the plan's figure and the server's.
     pub quota: u32,
-    /// Requests in flight or still counted in the window or day.
+    /// Requests in flight or still counted in the window or day; in a daily pool also those of others that the server has told of.
     pub used: u32,
     /// Requests that wait in line for this limit.
     pub waiting: u32,
@@ -38,6 +40,7 @@ struct LimitState {
     scope: Scope,
     kind: Kind,
     reserve: Reserve,
+    paced: bool,
 }
 
 #[derive(Debug)]
@@ -58,8 +61,9 @@ impl Table {
         let limits = plan.limits().iter().map(|limit| LimitState {
             name: limit.name().to_owned(),
             scope: limit.get_scope(),
-            kind: Kind::new(limit.rule(), Reserve::NONE),
+            kind: Kind::new(limit.rule(), Reserve::NONE, false),
             reserve: Reserve::NONE,
+            paced: false,
         });
         let governing_limits = |class: Option<RouteClass>| {
             let governs = plan.limits().iter().map(|limit| match class {
@@ -239,7 +243,7 @@ impl Table {
     pub(super) fn is_pool(&self, id: CellId) -> bool {
         match self.cell(id).place {
             Place::Limit(limit) | Place::PauseOf(limit) => {
-                matches!(self.limits[usize::from(limit)].kind, Kind::Pool { .. })
+                matches!(self.limits[usize::from(limit)].kind, Kind::Pool(_))
             }
             Place::TokenGate | Place::AccountGate => false,
         }
@@ -273,7 +277,7 @@ impl Table {
             return Err(Self::no_limit(limit));
         };
         rule.check(&state.name)?;
-        let kind = Kind::new(rule, state.reserve);
+        let kind = Kind::new(rule, state.reserve, state.paced);
         if std::mem::discriminant(&kind) != std::mem::discriminant(&state.kind) {
             let field = format!("limit `{}`: rule", state.name);
             return Err(ConfigError::new(
@@ -297,8 +301,31 @@ impl Table {
         reserve.check(&state.name)?;
         state.reserve = reserve;
         if let Some(rule) = state.kind.rule() {
-            state.kind = Kind::new(&rule, reserve);
+            state.kind = Kind::new(&rule, reserve, state.paced);
         }
+        Ok(())
+    }
+
+    /// The rule of a daily pool.
+    pub(super) fn day(&mut self, limit: usize) -> Result<&Day, ConfigError> {
+        let Some(state) = self.limits.get(limit) else {
+            return Err(Self::no_limit(limit));
+        };
+        match &state.kind {
+            Kind::Pool(day) => Ok(day),
+            _ => Err(not_daily(&state.name)),
+        }
+    }
+
+    /// Whether `Bulk` is spread over the rest of the day.
+    pub(super) fn set_pace(&mut self, limit: usize, paced: bool) -> Result<(), ConfigError> {
+        let Some(state) = self.limits.get_mut(limit) else {
+            return Err(Self::no_limit(limit));
+        };
+        let Kind::Pool(day) = &mut state.kind else {
+            return Err(not_daily(&state.name));
+        };
+        (day.paced, state.paced) = (paced, paced);
         Ok(())
     }
 
@@ -307,7 +334,7 @@ impl Table {
     }
 
     /// Forgets a few of the cells that a fresh one would equal. Goes round over all of them in turn.
-    pub(super) fn sweep(&mut self, now: Now) {
+    pub(super) fn sweep(&mut self, now: Now, news: &mut Vec<Notice>) {
         let looks = SWEEP * (1 + std::mem::take(&mut self.made));
         for _ in 0..looks.min(self.cells.len()) {
             self.hand = if self.hand >= self.cells.capacity() {
@@ -324,6 +351,7 @@ impl Table {
                 continue;
             }
             let cell = self.cells.remove(self.hand);
+            news.extend(cell.last_notice(now.tick));
             self.gates -= u32::from(matches!(cell.slots, Slots::Gate));
             if let Ok(entry) = self
                 .index
@@ -333,6 +361,10 @@ impl Table {
             }
         }
     }
+}
+
+fn not_daily(limit: &str) -> ConfigError {
+    ConfigError::new(format!("limit `{limit}`"), "is no daily pool")
 }
 
 fn is_cell(cell: &Cell, place: Place, key: Fingerprint) -> bool {

@@ -10,7 +10,7 @@ use tower_service::Service;
 use crate::BoxError;
 use crate::body::{Peek, PeekBody};
 use crate::quota::{Acquire, Ending, Permit, Provisional};
-use crate::signal::{ResponseHead, Signals};
+use crate::signal::{Observed, ResponseHead, Signals};
 
 pin_project! {
     /// The future of [`TokenLimit`](super::TokenLimit).
@@ -51,6 +51,7 @@ struct Reading<RB: Body> {
     /// Its slots begin to cool when what the head says is noted.
     permit: Permit,
     ending: Ending,
+    observed: Vec<Observed>,
     parts: response::Parts,
     peek: Peek<RB>,
     held: Option<Provisional>,
@@ -157,7 +158,7 @@ fn settle<RB: Body>(
     };
     if let Some(signals) = permit.quota().noted(&response) {
         let ending = Ending::of(signals);
-        permit.over(ending);
+        permit.over(ending, &signals.observed);
         return Ok(response.map(PeekBody::untouched));
     }
     let head = ResponseHead::from(&response);
@@ -168,6 +169,7 @@ fn settle<RB: Body>(
         return Err(Box::new(Reading {
             permit,
             ending,
+            observed: signals.observed,
             parts,
             peek: Peek::new(body),
             held: None,
@@ -177,7 +179,8 @@ fn settle<RB: Body>(
     permit
         .quota()
         .note(&permit.ticket(), signals, &mut response);
-    permit.over(ending);
+    let noted = permit.quota().noted(&response);
+    permit.over(ending, noted.map_or(&[], |signals| &signals.observed));
     Ok(response)
 }
 
@@ -189,7 +192,7 @@ impl<RB: Body> Reading<RB> {
         let Poll::Ready((body, text)) = Pin::new(&mut self.peek).poll(cx) else {
             if self.held.is_none() {
                 self.held = Some(quota.hold_while_reading(&ticket, &head));
-                self.permit.over(self.ending);
+                self.permit.over(self.ending, &self.observed);
             }
             return Poll::Pending;
         };
@@ -200,7 +203,7 @@ impl<RB: Body> Reading<RB> {
         let mut response = Response::from_parts(self.parts, body);
         let (quota, ticket) = (self.permit.quota(), self.permit.ticket());
         quota.note(&ticket, signals, &mut response);
-        self.permit.over(self.ending);
+        self.permit.over(self.ending, &self.observed);
         if let Some(held) = self.held {
             held.end();
         }

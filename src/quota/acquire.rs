@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 use super::{Patience, Quota, Ticket};
 use crate::core::{self, Admission, Progress, Tick, WaiterId};
 use crate::error::QuotaError;
-use crate::signal::{Outcome, Signals};
+use crate::signal::{Observed, Outcome, Signals};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +69,9 @@ impl Acquire {
     }
 
     fn ask(&mut self) -> Admission {
-        let Ticket { keys, class, lane } = self.ticket;
+        let Ticket {
+            keys, class, lane, ..
+        } = self.ticket;
         self.quota.ledger(|ledger, now| {
             self.limits = self.patience.starting(now.tick);
             match self.wanted {
@@ -184,13 +186,16 @@ impl Permit {
         };
         if self.pauses == Some(self.quota.pauses()) {
             // No pause has begun since: the ledger need not be asked.
-            permit.mark_sent(self.quota.now());
+            let now = self.quota.now();
+            permit.mark_sent(now);
+            self.ticket.sent = Some(now);
             return Ok(());
         }
         let limits = self.limits;
-        let sent = self
-            .quota
-            .ledger(|ledger, now| ledger.send(now, permit, limits));
+        let sent = self.quota.ledger(|ledger, now| {
+            self.ticket.sent = Some(now.tick);
+            ledger.send(now, permit, limits)
+        });
         sent.map_err(|waiter| {
             self.inner = None;
             let mut acquire = Acquire::slots(self.quota.clone(), self.ticket, self.patience);
@@ -200,12 +205,18 @@ impl Permit {
         })
     }
 
-    /// A response has arrived: the slots begin to cool. Does nothing the second time.
-    pub(crate) fn over(&mut self, ending: Ending) {
+    /// A response has arrived, and this is what it says of single limits: the slots begin to cool. Does nothing the second time.
+    pub(crate) fn over(&mut self, ending: Ending, observed: &[Observed]) {
         if let Some(permit) = self.inner.take() {
-            self.quota.ledger(|ledger, now| match ending {
-                Ending::Answer(service_time) => ledger.settle(now, permit, service_time),
-                Ending::Failure => ledger.fail(now, permit),
+            let (quota, keys) = (&self.quota, self.ticket.keys);
+            quota.ledger(|ledger, now| {
+                for observed in observed {
+                    quota.observe(ledger, now, keys, &permit, observed);
+                }
+                match ending {
+                    Ending::Answer(service_time) => ledger.settle(now, permit, service_time),
+                    Ending::Failure => ledger.fail(now, permit),
+                }
             });
         }
     }

@@ -69,6 +69,8 @@ pub(crate) struct Ticket {
     pub(crate) keys: Keys,
     pub(crate) class: RouteClass,
     pub(crate) lane: Lane,
+    /// When it was sent, if it was and that is known.
+    pub(crate) sent: Option<Tick>,
 }
 
 /// How long a request may wait.
@@ -211,9 +213,11 @@ impl Quota {
         let mut ledger = self.lock();
         let result = change(&mut ledger, now);
         let (wakers, retired) = (ledger.take_wakers(), ledger.take_retired());
+        let notices = ledger.take_notices();
         drop(ledger);
         drop(retired);
         wakers.into_iter().for_each(std::task::Waker::wake);
+        notices.into_iter().for_each(|notice| self.tell(notice));
         result
     }
 
@@ -231,6 +235,7 @@ impl Quota {
             keys: self.keys(head),
             class: self.class(&head),
             lane: head.extensions.get::<Lane>().copied().unwrap_or_default(),
+            sent: None,
         }
     }
 

@@ -95,7 +95,7 @@ impl Quota {
         response: &ResponseHead<'_>,
     ) -> Provisional {
         let signals = self.read(ticket, response, &[]);
-        if let Some(subject) = self.concerned(&signals) {
+        if let Some(subject) = self.concerned(ticket, &signals) {
             self.ledger(|ledger, now| {
                 let until = now.tick.after(LONGEST_READ + MARGIN);
                 self.pause_until(ledger, now, ticket.keys, subject, until);
@@ -106,14 +106,17 @@ impl Quota {
 
     /// Pauses whom a refusal, or a failure that says when to come back, concerns. Gives whom and for how long.
     fn hold(&self, ticket: &Ticket, signals: &Signals) -> Option<(Subject, Duration)> {
-        let subject = self.concerned(signals)?;
-        Some((subject, self.pause(ticket, subject, signals.retry_after)))
+        let subject = self.concerned(ticket, signals)?;
+        let length = self.pause(ticket, subject, signals.retry_after)?;
+        Some((subject, length))
     }
 
-    fn concerned(&self, signals: &Signals) -> Option<Subject> {
+    fn concerned(&self, ticket: &Ticket, signals: &Signals) -> Option<Subject> {
         let subject = match &signals.outcome {
             Outcome::Refused(Refusal::Account) => Subject::Account,
-            Outcome::Refused(Refusal::Token) => Subject::Token,
+            Outcome::Refused(Refusal::Token) => self
+                .meant_pool(ticket, signals.retry_after)
+                .map_or(Subject::Token, Subject::Limit),
             // A limit that the plan does not know: all of the token, to be safe.
             Outcome::Refused(Refusal::Limit(name)) => self
                 .limit_index(name)
@@ -124,34 +127,44 @@ impl Quota {
         Some(subject)
     }
 
-    fn limit_index(&self, name: &str) -> Option<usize> {
+    pub(super) fn limit_index(&self, name: &str) -> Option<usize> {
         self.plan()
             .limits()
             .iter()
             .position(|limit| limit.name() == name)
     }
 
-    fn pause(&self, ticket: &Ticket, subject: Subject, retry_after: Option<Duration>) -> Duration {
-        let Ticket { keys, class, .. } = *ticket;
+    /// Gives for how long, unless a daily pool is meant that has been filled again since the request was sent.
+    fn pause(
+        &self,
+        ticket: &Ticket,
+        subject: Subject,
+        retry_after: Option<Duration>,
+    ) -> Option<Duration> {
+        let Ticket {
+            keys, class, sent, ..
+        } = *ticket;
         self.ledger(|ledger, now| {
-            let (window, reset) = match subject {
-                // A daily pool is empty until its reset, whatever the response says.
-                Subject::Limit(limit) => (ledger.window(limit), ledger.next_reset(now, limit)),
-                _ => (ledger.longest_window(class), None),
-            };
-            let until_reset = reset.map(|reset| reset.since(now.tick));
-            let length = jittered(
-                until_reset
-                    .or(retry_after)
-                    .or(window)
+            let length = match subject {
+                Subject::Limit(limit) if self.is_daily(limit) => {
+                    let sent = sent.unwrap_or(now.tick);
+                    let until = ledger.exhaust(now, keys, limit, sent, retry_after)?;
+                    until.since(now.tick)
+                }
+                Subject::Limit(limit) => retry_after
+                    .or(ledger.window(limit))
                     .unwrap_or(PAUSE_WITHOUT_WINDOW),
-            );
+                _ => retry_after
+                    .or(ledger.longest_window(class))
+                    .unwrap_or(PAUSE_WITHOUT_WINDOW),
+            };
+            let length = jittered(length);
             self.pause_until(ledger, now, keys, subject, now.tick.after(length));
-            length
+            Some(length)
         })
     }
 
-    fn pause_until(
+    pub(super) fn pause_until(
         &self,
         ledger: &mut Ledger,
         now: Now,

@@ -1,5 +1,6 @@
 //! The state of all limits: who holds slots, who waits, what is paused.
 
+mod daily;
 mod limits;
 mod line;
 mod pause;
@@ -12,6 +13,7 @@ use self::line::Turn;
 pub use self::permit::{Admission, Permit, Progress};
 use super::keys::Keys;
 use super::network::Network;
+use super::notice::Notice;
 use super::patience::Patience;
 use super::place::{CellId, Cells};
 use super::queue::{Rank, State, Waiter, WaiterId, Waiters};
@@ -43,6 +45,8 @@ pub struct Ledger {
     wake: Vec<Waker>,
     /// Wakers that nobody needs any more; see [`Ledger::take_retired`].
     retired: Vec<Waker>,
+    /// What has happened that somebody should be told.
+    news: Vec<Notice>,
     /// Counts the pumps, so that a queue takes part in each only once.
     pumps: u64,
     /// Empty between two pumps; kept for its allocation.
@@ -64,6 +68,7 @@ impl Ledger {
             changed: Vec::new(),
             wake: Vec::new(),
             retired: Vec::new(),
+            news: Vec::new(),
             pumps: 0,
             turns: Vec::new(),
         }
@@ -79,7 +84,7 @@ impl Ledger {
         patience: impl Into<Patience>,
     ) -> Admission {
         let now = self.advance(now);
-        self.table.sweep(now);
+        self.table.sweep(now, &mut self.news);
         let cells = self.table.open_all(class, &keys);
         let rank = Rank::new(lane, self.admissions);
         self.enter(now, Waiter::new(rank, keys, cells, patience.into()))
@@ -293,6 +298,11 @@ impl Ledger {
         std::mem::take(&mut self.retired)
     }
 
+    /// What has happened since this was asked last.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.news)
+    }
+
     fn advance(&mut self, now: Now) -> Now {
         self.latest = self.latest.max(now.tick);
         Now {
@@ -304,8 +314,8 @@ impl Ledger {
     /// Takes a slot in every cell.
     fn grant(&mut self, now: Now, cells: &Cells, lane: Lane) {
         for id in cells.iter() {
-            let cell = self.table.cell_mut(id).0;
-            cell.take(now.tick, lane);
+            let (cell, kind) = self.table.cell_mut(id);
+            cell.take(now, kind, lane, &mut self.news);
             cell.refs += 1;
         }
     }

@@ -44,7 +44,7 @@ impl Ledger {
             }
         }
         self.pump(now, None);
-        if matches!(self.table.cell_mut(id).1, Kind::Pool { zone, .. } if zone.is_unknown()) {
+        if matches!(self.table.cell_mut(id).1, Kind::Pool(day) if day.zone.is_unknown()) {
             // Such a pool tells by the time who asks whether it has been filled again: what is granted from here on is later than
             // the pause, even if the clock has not moved.
             self.latest = now.tick.next();
@@ -69,7 +69,8 @@ impl Ledger {
         };
         for place in [Some(place), gate].into_iter().flatten() {
             if let Some(id) = self.table.find(place, &keys) {
-                self.table.cell_mut(id).0.end_pause();
+                let (cell, kind) = self.table.cell_mut(id);
+                cell.end_pause(now, kind);
                 self.dirty.push(id);
             }
         }
