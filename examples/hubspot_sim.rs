@@ -41,6 +41,9 @@ struct Args {
     /// Other programs that spend the same burst, requests per second.
     #[arg(long, value_name = "RATE")]
     others: Option<f64>,
+    /// How many of those requests come at once.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    others_at_once: u32,
     /// Accept only this token (may be repeated); all tokens if left out.
     #[arg(long)]
     token: Vec<String>,
@@ -149,7 +152,7 @@ fn simulator(args: &Args) -> Result<Sim, tower_quota::ConfigError> {
         builder = builder.retry_after(seconds);
     }
     if let Some(rate) = args.others {
-        builder = builder.others(Others::burst(rate));
+        builder = builder.others(Others::burst(rate).in_bursts_of(args.others_at_once));
     }
     for token in &args.token {
         builder = builder.token(token);
@@ -199,7 +202,10 @@ fn table(stats: &Stats) -> String {
     }
     text += &format!(
         "\nwithout a good token: {}   other tenants: {} counted, {} refused   at most {} at a time",
-        stats.unauthorized, stats.others_counted, stats.others_refused, stats.most_in_flight
+        stats.unauthorized,
+        stats.others_counted(),
+        stats.others_refused(),
+        stats.most_in_flight
     );
     text
 }

@@ -52,6 +52,7 @@ mod cell;
 mod evidence;
 mod keys;
 mod kind;
+mod learned;
 mod ledger;
 mod network;
 mod notice;
@@ -64,7 +65,7 @@ mod table;
 mod tick;
 
 pub use self::keys::{Fingerprint, Keys};
-pub use self::ledger::{Admission, Ledger, Permit, Progress};
+pub use self::ledger::{Admission, Guard, Ledger, Permit, Progress};
 pub use self::notice::{Event, Notice};
 pub use self::patience::Patience;
 pub use self::place::Subject;

@@ -20,6 +20,7 @@
 //! ```
 
 mod acquire;
+mod admitted;
 mod daily;
 mod note;
 
@@ -35,7 +36,7 @@ pub(crate) use self::daily::Parked;
 pub(crate) use self::note::Provisional;
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::core::{self, Denial, Keys, Ledger, Now, Subject, Tick, Usage};
+use crate::core::{self, Denial, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
 use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
@@ -61,6 +62,8 @@ struct Shared {
     last_pause: AtomicU64,
     /// How many pauses have begun.
     pauses: AtomicU64,
+    /// What several layers may govern, so that the first must tell the others.
+    shared_classes: admitted::Shared,
 }
 
 /// What the ledger must know of one request.
@@ -106,6 +109,7 @@ impl Quota {
             clock: None,
             source: TokenSource::default(),
             network_floor: DEFAULT_NETWORK_FLOOR,
+            guard: Guard::Proven,
             max_waiting: None,
             daily_exhausted: DailyExhausted::default(),
         }
@@ -153,6 +157,20 @@ impl Quota {
         self.change(limit, |ledger, now, index| {
             ledger.set_reserve(now, index, reserve)
         })
+    }
+
+    /// The same for all limits that govern none but `classes`.
+    pub(crate) fn reserve_of_classes(&self, classes: &[RouteClass], reserve: Reserve) {
+        let only = |limit: &&Limit| {
+            let governed = limit.classes().unwrap_or_default();
+            !governed.is_empty() && governed.iter().all(|class| classes.contains(class))
+        };
+        for limit in self.plan().limits().iter().filter(only) {
+            if let Err(error) = self.set_reserve(limit.name(), reserve) {
+                // The limit is in the plan, and slots are of any number.
+                tracing::error!(target: "tower_quota::reserve", %error);
+            }
+        }
     }
 
     fn change(
@@ -331,6 +349,7 @@ pub struct QuotaBuilder {
     clock: Option<Clock>,
     source: TokenSource,
     network_floor: bool,
+    guard: Guard,
     max_waiting: Option<u32>,
     daily_exhausted: DailyExhausted,
 }
@@ -358,6 +377,13 @@ impl QuotaBuilder {
         self
     }
 
+    /// Sets what is credited for answers that do not tell their service time; [`Guard::Proven`] at first.
+    #[must_use]
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
     /// Sets how many requests may wait for one limit of one key; 65,536 at first. With 0 nobody waits.
     #[must_use]
     pub fn max_waiting(mut self, most: u32) -> Self {
@@ -376,6 +402,7 @@ impl QuotaBuilder {
     pub fn build(self) -> Quota {
         let mut ledger = Ledger::new(self.api.plan());
         ledger.credit_network_floor(self.network_floor);
+        ledger.set_guard(self.guard);
         if let Some(most) = self.max_waiting {
             ledger.set_max_waiting(most);
         }
@@ -393,6 +420,7 @@ impl QuotaBuilder {
             ledger: Mutex::new(ledger),
             last_pause: AtomicU64::new(0),
             pauses: AtomicU64::new(0),
+            shared_classes: admitted::Shared::default(),
         }))
     }
 }

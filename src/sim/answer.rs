@@ -145,6 +145,11 @@ pub(super) fn refusal(
     Reply::new(StatusCode::TOO_MANY_REQUESTS, Some(JSON), body)
 }
 
+/// The answer to one request too many at a time. The API's own is unknown; it says of no limit that it is used up.
+pub(super) fn busy(status: StatusCode, correlation_id: &str) -> Reply {
+    Problem::new(status, "TOO_MANY_IN_WORK", "Too many requests are in work.").reply(correlation_id)
+}
+
 fn dialect_a(
     limit: &str,
     policy: &str,

@@ -3,43 +3,21 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::day::Zone;
 use super::fault::{Fault, Faults, Script};
 use super::latency::Latency;
+use super::limits::{Chosen, Limit, SimTier};
 use super::others::Others;
-use super::window::{Rule, Windows};
+use super::routes::Class;
+use super::window::Windows;
 use super::{ServiceHeader, Sim};
 use crate::ConfigError;
 use crate::clock::Clock;
 
 /// The account of every token that nobody has mapped to another one.
 pub const DEFAULT_ACCOUNT: u64 = 6_251_500;
-
-const TEN_SECONDS: Duration = Duration::from_secs(10);
-
-/// The published limits of HubSpot's tiers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SimTier {
-    /// A private app in a Free or Starter account: 100 per 10 s, 250,000 a day.
-    Starter,
-    /// A private app in a Professional account: 190 per 10 s, 625,000 a day.
-    Professional,
-    /// A private app in an Enterprise account: 190 per 10 s, 1,000,000 a day.
-    Enterprise,
-    /// A public OAuth app in any account: 110 per 10 s, no daily pool.
-    PublicOAuth,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Limits {
-    pub(super) burst: Option<Rule>,
-    pub(super) search: Option<Rule>,
-    pub(super) associations: Option<Rule>,
-    pub(super) daily: Option<u64>,
-    pub(super) zone: Zone,
-    pub(super) windows: Windows,
-}
 
 /// Which tokens there are and to whom they belong.
 #[derive(Clone, Debug, Default)]
@@ -74,65 +52,17 @@ pub(super) struct Settings {
     pub(super) service_header: Option<ServiceHeader>,
     pub(super) retry_after: Option<u64>,
     pub(super) search_body: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Limit {
-    Published,
-    Absent,
-    Is(u64, Duration),
-}
-
-impl Limit {
-    fn or(
-        self,
-        field: &str,
-        published: u64,
-        windows: Windows,
-    ) -> Result<Option<Rule>, ConfigError> {
-        let (quota, window) = match self {
-            Limit::Published => (published, None),
-            Limit::Absent => return Ok(None),
-            Limit::Is(quota, window) => (quota, Some(window)),
-        };
-        let published_window = if field == "search" {
-            Duration::from_secs(1)
-        } else {
-            TEN_SECONDS
-        };
-        let window = window.unwrap_or(published_window);
-        if quota == 0 {
-            return Err(ConfigError::new(
-                format!("{field}: quota"),
-                "must not be zero",
-            ));
-        }
-        if window.is_zero() {
-            return Err(ConfigError::new(
-                format!("{field}: window"),
-                "must not be zero",
-            ));
-        }
-        if !windows.fits(window) {
-            let problem = "must be whole seconds when windows are one-second buckets";
-            return Err(ConfigError::new(format!("{field}: window"), problem));
-        }
-        Ok(Some(Rule { quota, window }))
-    }
+    /// Most requests in work for one application, and the answer to those beyond.
+    pub(super) concurrency: Option<(u64, StatusCode)>,
+    /// Whose answers carry no quota headers.
+    pub(super) silent: HashSet<Class>,
 }
 
 /// Sets up a [`Sim`]; made by [`Sim::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct SimBuilder {
-    tier: SimTier,
-    packs: u8,
-    burst: Limit,
-    search: Limit,
-    associations: Limit,
-    daily: Option<Option<u64>>,
-    zone: Result<Zone, String>,
-    windows: Windows,
+    limits: Chosen,
     uplink: Latency,
     downlink: Latency,
     service_time: Latency,
@@ -144,6 +74,8 @@ pub struct SimBuilder {
     tokens: Tokens,
     properties: Vec<String>,
     search_body: usize,
+    concurrency: Option<(u64, StatusCode)>,
+    silent: HashSet<Class>,
     seed: u64,
     record: bool,
     clock: Option<Clock>,
@@ -152,14 +84,7 @@ pub struct SimBuilder {
 impl Default for SimBuilder {
     fn default() -> Self {
         Self {
-            tier: SimTier::Professional,
-            packs: 0,
-            burst: Limit::Published,
-            search: Limit::Published,
-            associations: Limit::Published,
-            daily: None,
-            zone: Zone::fixed(0),
-            windows: Windows::TrueRolling,
+            limits: Chosen::default(),
             uplink: Latency::NONE,
             downlink: Latency::NONE,
             service_time: Latency::NONE,
@@ -171,6 +96,8 @@ impl Default for SimBuilder {
             tokens: Tokens::default(),
             properties: Vec::new(),
             search_body: 3_000,
+            concurrency: None,
+            silent: HashSet::new(),
             seed: 0,
             record: false,
             clock: None,
@@ -182,86 +109,112 @@ impl Default for SimBuilder {
 impl SimBuilder {
     /// The published limits of a tier; `Professional` if not said. Limits that are set one by one go before it.
     pub fn tier(mut self, tier: SimTier) -> Self {
-        self.tier = tier;
+        self.limits.tier = tier;
         self
     }
 
     /// So many packs of "API Limit Increase", 0 to 2: 250 per 10 s, 200 association calls per 10 s, and one million a day for each
     /// pack. Without effect on a public OAuth app.
     pub fn limit_increase(mut self, packs: u8) -> Self {
-        self.packs = packs;
+        self.limits.packs = packs;
         self
     }
 
     /// `quota` requests per rolling `window` for each token (application), searches and associations aside.
     pub fn burst(mut self, quota: u64, window: Duration) -> Self {
-        self.burst = Limit::Is(quota, window);
+        self.limits.burst = Limit::Is(quota, window);
         self
     }
 
     /// No burst limit.
     pub fn no_burst(mut self) -> Self {
-        self.burst = Limit::Absent;
+        self.limits.burst = Limit::Absent;
         self
     }
 
     /// `quota` searches per `window` for each account; 5 per second if not said.
     pub fn search(mut self, quota: u64, window: Duration) -> Self {
-        self.search = Limit::Is(quota, window);
+        self.limits.search = Limit::Is(quota, window);
         self
     }
 
     /// No limit of its own for searches. They do not fall under the burst limit instead.
     pub fn no_search(mut self) -> Self {
-        self.search = Limit::Absent;
+        self.limits.search = Limit::Absent;
         self
     }
 
     /// `quota` association calls (batch and schema) per `window` for each token.
     pub fn associations(mut self, quota: u64, window: Duration) -> Self {
-        self.associations = Limit::Is(quota, window);
+        self.limits.associations = Limit::Is(quota, window);
         self
     }
 
     /// No limit for association calls.
     pub fn no_associations(mut self) -> Self {
-        self.associations = Limit::Absent;
+        self.limits.associations = Limit::Absent;
         self
     }
 
     /// `quota` requests a day for each account.
     pub fn daily(mut self, quota: u64) -> Self {
-        self.daily = Some(Some(quota));
+        self.limits.daily = Some(Some(quota));
         self
     }
 
     /// No daily pool, hence no `Daily` headers.
     pub fn no_daily(mut self) -> Self {
-        self.daily = Some(None);
+        self.limits.daily = Some(None);
         self
     }
 
     /// The zone of the IANA database at whose midnight the daily pool is filled, for example `Europe/Berlin`; UTC if not said.
     pub fn zone(mut self, name: &str) -> Self {
-        self.zone = Zone::named(name);
+        self.limits.zone = Zone::named(name);
         self
     }
 
     /// The same as a fixed distance from UTC in seconds, positive to the east, at most 14 hours.
     pub fn zone_offset(mut self, seconds_east: i32) -> Self {
-        self.zone = Zone::fixed(seconds_east);
+        self.limits.zone = Zone::fixed(seconds_east);
         self
     }
 
     /// How windows move; [`Windows::TrueRolling`], the stricter one, if not said.
     pub fn windows(mut self, windows: Windows) -> Self {
-        self.windows = windows;
+        self.limits.windows = windows;
         self
     }
 
     /// Sends `Retry-After` with so many seconds on every 429. Off if not said, as HubSpot was seen to do.
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// At most `most` requests of a token (application) are worked on at a time; one more is answered with `status` at once, a 429
+    /// or a 503 with an error body that names no limit. Nothing counts such a request: it costs neither the windows nor the daily
+    /// pool. Off if not said.
+    pub fn concurrency(mut self, most: u64, status: StatusCode) -> Self {
+        self.concurrency = Some((most, status));
+        self
+    }
+
+    /// Whether answers carry quota headers, on if not said. Without them a client is on its own, as with an API that has none.
+    pub fn quota_headers(self, send: bool) -> Self {
+        let classes = [Class::General, Class::Search, Class::Associations];
+        classes
+            .into_iter()
+            .fold(self, |builder, class| builder.quota_headers_of(class, send))
+    }
+
+    /// The same for the answers to requests of one class.
+    pub fn quota_headers_of(mut self, class: Class, send: bool) -> Self {
+        if send {
+            self.silent.remove(&class);
+        } else {
+            self.silent.insert(class);
+        }
         self
     }
 
@@ -380,9 +333,10 @@ impl SimBuilder {
     /// # Errors
     ///
     /// [`ConfigError`] that names the field: a zero quota or window, a window that is not whole seconds with one-second buckets, an
-    /// unknown zone, a probability outside 0.0..=1.0, a latency that makes no sense, a rate that is not positive.
+    /// unknown zone, a probability outside 0.0..=1.0, a latency that makes no sense, a rate that is not positive, a burst
+    /// of nobody, a concurrency of zero or a refusal that is no error.
     pub fn build(self) -> Result<Sim, ConfigError> {
-        let limits = self.limits()?;
+        let limits = self.limits.check()?;
         let latencies = [
             ("uplink", &self.uplink),
             ("downlink", &self.downlink),
@@ -410,12 +364,23 @@ impl SimBuilder {
                 "add up to more than 1.0",
             ));
         }
+        if let Some((most, status)) = self.concurrency {
+            if most == 0 {
+                return Err(ConfigError::new("concurrency: most", "must not be zero"));
+            }
+            if !status.is_client_error() && !status.is_server_error() {
+                return Err(ConfigError::new("concurrency: status", "must be an error"));
+            }
+        }
         for others in &self.others {
             if !(others.rate.is_finite() && others.rate > 0.0) {
                 return Err(ConfigError::new(
                     "others: rate",
                     "must be positive and finite",
                 ));
+            }
+            if others.at_once == 0 {
+                return Err(ConfigError::new("others: in_bursts_of", "must not be zero"));
             }
         }
         let settings = Settings {
@@ -425,6 +390,8 @@ impl SimBuilder {
             service_header: self.service_header,
             retry_after: self.retry_after,
             search_body: self.search_body,
+            concurrency: self.concurrency,
+            silent: self.silent,
         };
         let mut faults = Faults {
             scripts: Vec::new(),
@@ -445,45 +412,5 @@ impl SimBuilder {
             clock: self.clock.unwrap_or_else(Clock::system),
         };
         Ok(Sim::from_parts(parts))
-    }
-
-    fn limits(&self) -> Result<Limits, ConfigError> {
-        if self.packs > 2 {
-            return Err(ConfigError::new("limit_increase", "is 0, 1 or 2 packs"));
-        }
-        if !self.windows.phase_fits() {
-            return Err(ConfigError::new(
-                "windows: phase",
-                "must be less than one second",
-            ));
-        }
-        let zone = match &self.zone {
-            Ok(zone) => zone.clone(),
-            Err(problem) => return Err(ConfigError::new("zone", problem.clone())),
-        };
-        let (mut burst, daily, mut associations) = match self.tier {
-            SimTier::Starter => (100, Some(250_000), 100),
-            SimTier::Professional => (190, Some(625_000), 150),
-            SimTier::Enterprise => (190, Some(1_000_000), 150),
-            SimTier::PublicOAuth => (110, None, 100),
-        };
-        if self.packs > 0 && self.tier != SimTier::PublicOAuth {
-            (burst, associations) = (250, 200);
-        }
-        let published = daily.map(|quota: u64| quota + 1_000_000 * u64::from(self.packs));
-        let daily = self.daily.unwrap_or(published);
-        if daily == Some(0) {
-            return Err(ConfigError::new("daily", "must not be zero"));
-        }
-        Ok(Limits {
-            burst: self.burst.or("burst", burst, self.windows)?,
-            search: self.search.or("search", 5, self.windows)?,
-            associations: self
-                .associations
-                .or("associations", associations, self.windows)?,
-            daily,
-            zone,
-            windows: self.windows,
-        })
     }
 }

@@ -103,6 +103,11 @@ impl Pool {
         left
     }
 
+    /// Another quota from now on. What was used stays used.
+    pub(super) fn set_quota(&mut self, quota: u64) {
+        self.quota = quota;
+    }
+
     pub(super) fn quota(&self) -> u64 {
         self.quota
     }

@@ -141,12 +141,8 @@ impl Desk {
     pub(super) fn let_others(&mut self, now: Duration) {
         let (stats, log) = (&mut self.stats, &mut self.log);
         self.enforcer.let_others(now, |foreign| {
-            if !foreign.counted {
-                stats.others_refused += 1;
-                return;
-            }
-            stats.others_counted += 1;
-            if let Some(log) = log {
+            stats.note_others(foreign.class, foreign.counted);
+            if let (Some(log), true) = (&mut *log, foreign.counted) {
                 log.push(Counted {
                     at: foreign.at,
                     class: foreign.class,
@@ -167,13 +163,23 @@ impl Desk {
         for _ in 0..n {
             let counted = self.enforcer.count(&caller, class, now, true).is_none();
             admitted += u64::from(counted);
+            self.stats.note_others(class, counted);
             if counted {
                 self.note(now, class, &caller, false);
             }
         }
-        self.stats.others_counted += admitted;
-        self.stats.others_refused += n - admitted;
         admitted
+    }
+
+    pub(super) fn set_window(&mut self, class: Class, quota: u64, now: Duration) {
+        // What the others did until now was under the old quota.
+        self.let_others(now);
+        self.enforcer.set_window(class, quota);
+    }
+
+    pub(super) fn set_daily(&mut self, quota: u64, now: Duration) {
+        self.let_others(now);
+        self.enforcer.set_daily(quota);
     }
 
     fn note(&mut self, at: Duration, class: Class, caller: &Caller, own: bool) {
@@ -227,9 +233,19 @@ impl Desk {
             ticket.next = Next::Reply(Problem::unauthorized().reply(&ticket.correlation_id));
             return ticket;
         };
+        if let Some(status) = self.turned_away(&caller, class, settings) {
+            let mut reply = answer::busy(status, &ticket.correlation_id);
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                reply.retry_after = settings.retry_after;
+            }
+            ticket.next = Next::Reply(reply);
+            return ticket;
+        }
         let windows = pick.as_ref().is_none_or(|pick| pick.fault.counts());
         let refused = self.admit(&caller, class, now, windows);
-        ticket.figures = self.enforcer.figures(&caller, class, now);
+        if !settings.silent.contains(&class) {
+            ticket.figures = self.enforcer.figures(&caller, class, now);
+        }
         if let Some(refusal) = refused {
             ticket.next = Next::Reply(self.refuse(refusal, class, &caller, &ticket, settings));
             return ticket;
@@ -241,6 +257,9 @@ impl Desk {
         if windows {
             ticket.service = settings.service_time.draw(&mut self.rng);
         }
+        if let Some(in_work) = self.enforcer.in_work(&caller, class) {
+            *in_work += 1;
+        }
         let fault = pick.map(|pick| pick.fault);
         ticket.service += fault.as_ref().map_or(Duration::ZERO, |fault| fault.delay);
         ticket.next = Next::Work(Errand {
@@ -250,6 +269,23 @@ impl Desk {
             fault,
         });
         ticket
+    }
+
+    /// The answer to a request that comes while too many are in work.
+    fn turned_away(
+        &mut self,
+        caller: &Caller,
+        class: Class,
+        settings: &Settings,
+    ) -> Option<StatusCode> {
+        let (most, status) = settings.concurrency?;
+        if *self.enforcer.in_work(caller, class)? < most {
+            return None;
+        }
+        let stats = self.stats.of(class)?;
+        stats.arrived += 1;
+        stats.refused_concurrency += 1;
+        Some(status)
     }
 
     fn admit(
@@ -309,6 +345,11 @@ impl Desk {
             next,
             ..
         } = ticket;
+        if let Next::Work(errand) = &next {
+            if let Some(in_work) = self.enforcer.in_work(&errand.caller, errand.class) {
+                *in_work -= 1;
+            }
+        }
         let looked = matches!(next, Next::Look(_));
         self.in_flight -= u64::from(!looked);
         let scene = Scene {

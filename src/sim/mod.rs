@@ -60,6 +60,7 @@ mod day;
 mod desk;
 mod fault;
 mod latency;
+mod limits;
 mod others;
 mod quota;
 mod routes;
@@ -73,12 +74,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use self::body::SimBody;
-pub use self::config::{DEFAULT_ACCOUNT, SimBuilder, SimTier};
-use self::config::{Limits, Settings, Tokens};
+pub use self::config::{DEFAULT_ACCOUNT, SimBuilder};
+use self::config::{Settings, Tokens};
 use self::desk::{Desk, Timeline};
 use self::fault::Faults;
 pub use self::fault::{Fault, Script};
 pub use self::latency::Latency;
+use self::limits::Limits;
+pub use self::limits::SimTier;
 pub use self::others::Others;
 pub use self::routes::Class;
 pub use self::server::SimServer;
@@ -187,6 +190,34 @@ impl Sim {
         self.shared.spend(token, Class::Search, n)
     }
 
+    /// Lets somebody else with the same token make `n` association calls now; returns how many of them were admitted.
+    pub fn spend_associations(&self, token: &str, n: u64) -> u64 {
+        self.shared.spend(token, Class::Associations, n)
+    }
+
+    /// Another quota for the burst of every token from now on, as after a change of tier; headers say so at once. What was counted
+    /// stays counted. Without effect if there is no such limit.
+    pub fn set_burst(&self, quota: u64) {
+        self.shared.set_window(Class::General, quota);
+    }
+
+    /// The same for the searches of every account.
+    pub fn set_search(&self, quota: u64) {
+        self.shared.set_window(Class::Search, quota);
+    }
+
+    /// The same for the association calls of every token.
+    pub fn set_associations(&self, quota: u64) {
+        self.shared.set_window(Class::Associations, quota);
+    }
+
+    /// The same for the daily pool of every account: today's and those to come.
+    pub fn set_daily(&self, quota: u64) {
+        let mut desk = self.shared.desk();
+        let now = self.shared.timeline.now();
+        desk.set_daily(quota, now);
+    }
+
     /// Adds faults for the next requests, after the scripts that are still there.
     pub fn script(&self, script: Script) {
         self.shared.desk().faults.add(script);
@@ -197,6 +228,12 @@ impl Shared {
     /// A panic elsewhere does not spoil the counters, so a poisoned lock is used as it is.
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_window(&self, class: Class, quota: u64) {
+        let mut desk = self.desk();
+        let now = self.timeline.now();
+        desk.set_window(class, quota, now);
     }
 
     fn spend(&self, token: &str, class: Class, n: u64) -> u64 {

@@ -9,8 +9,9 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::answer::Reply;
-use super::config::{Limits, Tokens};
+use super::config::Tokens;
 use super::day::{Pool, iso, offset_name};
+use super::limits::Limits;
 use super::others::{Others, Stream};
 use super::routes::Class;
 use super::window::{Rule, Window, Windows};
@@ -46,6 +47,8 @@ struct App {
     id: u64,
     burst: Option<Window>,
     associations: Option<Window>,
+    /// Requests that are being worked on.
+    in_work: u64,
 }
 
 #[derive(Debug)]
@@ -151,6 +154,7 @@ impl Enforcer {
                     id: app_id,
                     burst: self.window(self.limits.burst),
                     associations: self.window(self.limits.associations),
+                    in_work: 0,
                 });
                 self.app_index
                     .insert((app_id, account), self.apps.len() - 1);
@@ -165,6 +169,54 @@ impl Enforcer {
         self.callers.insert(caller.token.clone(), caller.clone());
         self.start_others(&caller, now);
         Some(caller)
+    }
+
+    /// Another quota for a window that there is, for everybody, known or not yet.
+    pub(super) fn set_window(&mut self, class: Class, quota: u64) {
+        let (apps, accounts) = (&mut self.apps, &mut self.accounts);
+        let (rule, windows): (_, Vec<_>) = match class {
+            Class::General => (
+                &mut self.limits.burst,
+                apps.iter_mut().map(|app| &mut app.burst).collect(),
+            ),
+            Class::Associations => (
+                &mut self.limits.associations,
+                apps.iter_mut().map(|app| &mut app.associations).collect(),
+            ),
+            Class::Search => (
+                &mut self.limits.search,
+                accounts
+                    .iter_mut()
+                    .map(|account| &mut account.search)
+                    .collect(),
+            ),
+            Class::Free => return,
+        };
+        if let Some(rule) = rule {
+            rule.quota = quota;
+        }
+        for window in windows.into_iter().flatten() {
+            window.set_quota(quota);
+        }
+    }
+
+    /// Another size of the daily pool, if there is one, for every account, known or not yet.
+    pub(super) fn set_daily(&mut self, quota: u64) {
+        if let Some(daily) = &mut self.limits.daily {
+            *daily = quota;
+        }
+        for pool in self
+            .accounts
+            .iter_mut()
+            .flat_map(|account| &mut account.daily)
+        {
+            pool.set_quota(quota);
+        }
+    }
+
+    /// How many requests of this application are being worked on. Nobody counts those outside of all limits.
+    pub(super) fn in_work(&mut self, caller: &Caller, class: Class) -> Option<&mut u64> {
+        (class != Class::Free).then(|| &mut self.apps[caller.app].in_work)
     }
 
     fn open_account(&mut self, id: u64, now: Duration) -> usize {
@@ -186,28 +238,24 @@ impl Enforcer {
     fn start_others(&mut self, caller: &Caller, now: Duration) {
         let account_id = self.accounts[caller.account].id;
         for others in &self.others {
-            let class = if others.search {
-                Class::Search
-            } else {
-                Class::General
-            };
             let known = self.streams.iter().any(|stream| {
-                stream.class == class
+                stream.class == others.class
                     && stream.caller.account == caller.account
-                    && (others.search || stream.caller.app == caller.app)
+                    && (others.class == Class::Search || stream.caller.app == caller.app)
             });
             if known || !others.concern(&caller.token, account_id) {
                 continue;
             }
-            let rule = if others.search {
-                self.limits.search
-            } else {
-                self.limits.burst
+            let rule = match others.class {
+                Class::General => self.limits.burst,
+                Class::Search => self.limits.search,
+                Class::Associations => self.limits.associations,
+                Class::Free => None,
             };
             let lead = rule.map_or(Duration::ZERO, |rule| rule.window);
             let id = self.streams.len();
             let seed = self.seed.wrapping_add(1 + id as u64);
-            let mut stream = Stream::new(others.rate, class, caller.clone(), seed);
+            let mut stream = Stream::new(others, caller.clone(), seed);
             let first = now.saturating_sub(lead) + stream.gap();
             self.streams.push(stream);
             self.due.push(Reverse((first, id)));
@@ -223,17 +271,19 @@ impl Enforcer {
             self.due.pop();
             let stream = &mut self.streams[id];
             let gap = stream.gap();
-            let (class, caller) = (stream.class, stream.caller.clone());
+            let (class, at_once, caller) = (stream.class, stream.at_once, stream.caller.clone());
             self.due.push(Reverse((at + gap, id)));
-            let counted = self.count(&caller, class, at, true).is_none();
             let (app, account) = self.ids(&caller);
-            seen(Foreign {
-                at,
-                class,
-                counted,
-                account,
-                app,
-            });
+            for _ in 0..at_once {
+                let counted = self.count(&caller, class, at, true).is_none();
+                seen(Foreign {
+                    at,
+                    class,
+                    counted,
+                    account,
+                    app,
+                });
+            }
         }
     }
 
@@ -281,7 +331,7 @@ impl Enforcer {
         };
         let daily = self.accounts[caller.account].daily.as_mut().map(|pool| {
             let used = pool.used(self.origin + now);
-            (pool.quota(), pool.quota() - used)
+            (pool.quota(), pool.quota().saturating_sub(used))
         });
         Figures { burst, daily }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::routes::Class;
 
-/// What the simulator has seen so far. Requests of other tenants are only in the two `others` fields.
+/// What the simulator has seen so far. Requests of other tenants are only in the `others` fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -30,10 +30,6 @@ pub struct Stats {
     pub hung: u64,
     /// Answers by status, including those whose caller had gone.
     pub statuses: BTreeMap<u16, u64>,
-    /// Requests of other tenants that were counted.
-    pub others_counted: u64,
-    /// Requests of other tenants that were refused.
-    pub others_refused: u64,
     /// Requests that were between arrival and answer at the same time, at most.
     pub most_in_flight: u64,
     /// When the last request was admitted, since the simulator was built.
@@ -53,24 +49,44 @@ pub struct ClassStats {
     pub refused_window: u64,
     /// Requests that the daily pool refused.
     pub refused_daily: u64,
+    /// Requests that were turned away because too many were in work. No limit counts them.
+    pub refused_concurrency: u64,
+    /// Requests of other tenants that were admitted and counted.
+    pub others_counted: u64,
+    /// Requests of other tenants that were refused, by the window or by the daily pool.
+    pub others_refused: u64,
 }
 
 impl Stats {
     /// Admitted requests of all classes.
     pub fn counted(&self) -> u64 {
-        self.general.counted + self.search.counted + self.associations.counted
+        self.sum(|class| class.counted)
     }
 
     /// Requests of all classes that reached the server with a good token.
     pub fn arrived(&self) -> u64 {
-        self.general.arrived + self.search.arrived + self.associations.arrived
+        self.sum(|class| class.arrived)
     }
 
     /// Refused requests of all classes, by any limit.
     pub fn refused(&self) -> u64 {
+        self.sum(|class| class.refused_window + class.refused_daily + class.refused_concurrency)
+    }
+
+    /// Requests of other tenants that were admitted and counted, of all classes.
+    pub fn others_counted(&self) -> u64 {
+        self.sum(|class| class.others_counted)
+    }
+
+    /// Requests of other tenants that were refused, of all classes and by any limit.
+    pub fn others_refused(&self) -> u64 {
+        self.sum(|class| class.others_refused)
+    }
+
+    fn sum(&self, figure: impl Fn(&ClassStats) -> u64) -> u64 {
         [&self.general, &self.search, &self.associations]
+            .map(figure)
             .iter()
-            .map(|class| class.refused_window + class.refused_daily)
             .sum()
     }
 
@@ -80,6 +96,13 @@ impl Stats {
             Class::Search => Some(&mut self.search),
             Class::Associations => Some(&mut self.associations),
             Class::Free => None,
+        }
+    }
+
+    pub(super) fn note_others(&mut self, class: Class, counted: bool) {
+        if let Some(stats) = self.of(class) {
+            stats.others_counted += u64::from(counted);
+            stats.others_refused += u64::from(!counted);
         }
     }
 }

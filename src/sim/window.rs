@@ -71,6 +71,11 @@ impl Window {
         self.rule
     }
 
+    /// Another quota from now on. What was counted stays counted.
+    pub(super) fn set_quota(&mut self, quota: u64) {
+        self.rule.quota = quota;
+    }
+
     /// Counts a request at `now` if there is room for it.
     pub(super) fn admit(&mut self, now: Duration) -> bool {
         if self.used(now) >= self.rule.quota {

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tower_quota::clock::Clock;
 use tower_quota::sim::{Class, Sim, SimBody, SimTier, Windows};
 
-use crate::{ASSOCIATIONS, LIST, MS, SEARCH, SECOND, at, json, number, send, send_as, small};
+use crate::{ASSOCIATIONS, LIST, MS, SEARCH, SECOND, json, number, send, send_as, small};
 
 /// Sends at random moments and holds every verdict against a count over all that was admitted before.
 async fn against_brute_force(
@@ -323,65 +323,4 @@ async fn unknown_tokens_are_refused_and_counted_nowhere() {
         Some(4)
     );
     assert_eq!(sim.stats().unauthorized, 2);
-}
-
-/// The day of a fixed zone, and days of 23 and 25 hours: how long the pool stays empty.
-#[tokio::test(start_paused = true)]
-async fn the_daily_pool_fills_at_midnight_of_the_account() {
-    let table = [
-        // Berlin leaves winter time on 2026-03-29 and summer time on 2026-10-25.
-        ("Europe/Berlin", "2026-03-28T23:00:00Z", 23),
-        ("Europe/Berlin", "2026-10-24T22:00:00Z", 25),
-        ("Europe/Berlin", "2026-06-01T22:00:00Z", 24),
-        // New York: 2026-03-08 and 2026-11-01.
-        ("America/New_York", "2026-03-08T05:00:00Z", 23),
-        ("America/New_York", "2026-11-01T04:00:00Z", 25),
-    ];
-    for (zone, midnight, hours) in table {
-        let start = at(midnight);
-        let sim = small()
-            .daily(2)
-            .zone(zone)
-            .clock(Clock::starting_at(start))
-            .build()
-            .unwrap();
-        assert_eq!(send(&sim, LIST).await.status(), StatusCode::OK);
-        let usage = send(&sim, "/account-info/v3/api-usage/daily/private-apps").await;
-        let usage = &json(&usage)["results"][0];
-        assert_eq!(
-            (&usage["usageLimit"], &usage["currentUsage"]),
-            (&2.into(), &2.into())
-        );
-        let reset = start + hours * 3_600 * SECOND;
-        assert_eq!(
-            at(usage["resetsAt"].as_str().unwrap()),
-            reset,
-            "{zone} {midnight}"
-        );
-        sleep(hours * 3_600 * SECOND - SECOND).await;
-        let refused = send(&sim, LIST).await;
-        assert_eq!(json(&refused)["policyName"], "DAILY", "{zone} {midnight}");
-        assert_eq!(number(refused.headers(), "daily-remaining"), Some(0));
-        sleep(SECOND).await;
-        assert_eq!(
-            send(&sim, LIST).await.status(),
-            StatusCode::OK,
-            "{zone} {midnight}"
-        );
-    }
-    let start = at("2020-04-09T12:00:00Z");
-    let sim = small()
-        .zone_offset(-4 * 3_600)
-        .clock(Clock::starting_at(start))
-        .build()
-        .unwrap();
-    let details = json(&send(&sim, "/account-info/v3/details").await);
-    assert_eq!(details["utcOffset"], "-04:00");
-    assert_eq!(details["utcOffsetMilliseconds"], -14_400_000);
-    let usage = send(&sim, "/account-info/v3/api-usage/daily/private-apps").await;
-    assert_eq!(
-        json(&usage)["results"][0]["resetsAt"],
-        "2020-04-10T04:00:00.000Z"
-    );
-    assert_eq!(usage.headers()["date"], "Thu, 09 Apr 2020 12:00:00 GMT");
 }

@@ -1,14 +1,17 @@
 //! The simulator's promises, tried against the facts about the API.
 
 mod contacts;
+mod day;
+mod door;
 mod limits;
+mod others;
 mod socket;
 mod time;
 mod trouble;
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt;
 use tower_quota::sim::{Fault, Latency, Others, Sim, SimBody, SimBuilder, Windows};
@@ -93,7 +96,19 @@ fn nonsense_is_an_error_that_names_the_field() {
             small().fault(0.6, Fault::hang()).fault(0.6, Fault::hang()),
             "fault: probability",
         ),
+        (
+            small().concurrency(0, StatusCode::SERVICE_UNAVAILABLE),
+            "concurrency: most",
+        ),
+        (
+            small().concurrency(1, StatusCode::OK),
+            "concurrency: status",
+        ),
         (small().others(Others::burst(0.0)), "others: rate"),
+        (
+            small().others(Others::search(1.0).in_bursts_of(0)),
+            "others: in_bursts_of",
+        ),
     ];
     for (builder, field) in table {
         let error = builder.build().unwrap_err();

@@ -1,10 +1,10 @@
-//! Faults, and others who spend the same quota.
+//! Faults: what goes wrong on purpose.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::sleep;
 use tower::ServiceExt;
-use tower_quota::sim::{Fault, Others, Script, Sim, SimBody, SimError};
+use tower_quota::sim::{Fault, Script, Sim, SimBody, SimError};
 
 use crate::{LIST, SEARCH, SECOND, json, number, request, send, small};
 
@@ -120,49 +120,6 @@ async fn faults_by_chance() {
     let stats = sim.stats();
     assert!((1_850..2_150).contains(&stats.statuses[&503]), "{stats:?}");
     assert!((900..1_100).contains(&stats.dropped), "{stats:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn others_spend_the_same_quota() {
-    let sim = small()
-        .burst(100, 10 * SECOND)
-        .others(Others::burst(5.0))
-        .others(Others::search(1.0).account(4711))
-        .build()
-        .unwrap();
-    let first = send(&sim, LIST).await;
-    // At 5 a second about 50 are in the window from the start.
-    let remaining = number(first.headers(), "remaining").unwrap();
-    sleep(1_000 * SECOND).await;
-    let stats = sim.stats();
-    assert!((4_700..5_300).contains(&stats.others_counted), "{stats:?}");
-    let later = number(send(&sim, LIST).await.headers(), "remaining").unwrap();
-    assert!((20..80).contains(&later), "{later}");
-    assert_eq!(
-        remaining, 99,
-        "the first token is seen at time zero, before anybody else"
-    );
-    assert_eq!(
-        sim.log()
-            .iter()
-            .filter(|entry| entry.token.is_some())
-            .count(),
-        2
-    );
-    // By hand, under the same limits; other accounts are not concerned.
-    let sim = small().build().unwrap();
-    assert_eq!(sim.spend("pat-1", 3), 3);
-    assert_eq!(sim.spend("pat-1", 3), 2);
-    assert_eq!(
-        send(&sim, LIST).await.status(),
-        StatusCode::TOO_MANY_REQUESTS
-    );
-    assert_eq!(sim.spend_search("pat-1", 9), 2);
-    assert_eq!(
-        send(&sim, SEARCH).await.status(),
-        StatusCode::TOO_MANY_REQUESTS
-    );
-    assert_eq!(sim.stats().others_refused, 8);
 }
 
 #[tokio::test(start_paused = true)]
