@@ -118,7 +118,7 @@ impl Cell {
     pub(super) fn end_pause(&mut self, now: Now, kind: &Kind) {
         self.shorten_pause(Tick::ZERO);
         if let Some((pool, day)) = self.pool(kind) {
-            pool.end_pause(now, day);
+            pool.reopen(now, day);
         }
     }
 

@@ -49,7 +49,6 @@
 //! ```
 
 mod cell;
-mod evidence;
 mod keys;
 mod kind;
 mod learned;

@@ -1,8 +1,14 @@
 //! A daily pool: a count that starts again at midnight of a zone, or when somebody says.
 
+mod evidence;
+mod exhausted;
+mod observe;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::evidence::{Evidence, Sample};
+use self::evidence::Evidence;
+use self::exhausted::Exhausted;
+pub(super) use self::observe::Lesson;
 use super::notice::Event;
 use super::{Now, Tick};
 use crate::plan::{Lane, Reserve, Zone};
@@ -64,25 +70,6 @@ struct Doubt {
     since: Tick,
     /// Requests that are out to learn it.
     asking: u32,
-}
-
-/// The pool was empty.
-#[derive(Debug)]
-struct Exhausted {
-    since: Tick,
-    /// Who goes from here on ends it.
-    until: SystemTime,
-}
-
-/// What a response has told.
-#[derive(Debug, Default)]
-pub(super) struct Lesson {
-    /// The quota that is in force from now on, if that has changed.
-    pub(super) quota: Option<u32>,
-    /// The pool turns out to be used up, for so long.
-    pub(super) exhausted: Option<Duration>,
-    /// Nobody may send until then; where that is not known from the count.
-    pub(super) pause: Option<Tick>,
 }
 
 impl Default for Pool {
@@ -321,177 +308,6 @@ impl Pool {
     }
 }
 
-/// # The end of the pool
-impl Pool {
-    /// The server says that the pool is empty. Where nobody knows when it is filled again, the next request is sent alone.
-    pub(super) fn pause(&mut self, now: Tick, day: &Day) {
-        if !self.counts(day) {
-            self.rare().doubt = Some(Doubt {
-                since: now,
-                asking: 0,
-            });
-        }
-    }
-
-    /// Whether a request is out to learn if the pool has been filled again.
-    fn is_asking(&self, day: &Day) -> bool {
-        let doubt = self.rare.as_ref().and_then(|rare| rare.doubt.as_ref());
-        doubt.is_some_and(|doubt| doubt.asking > 0) && !self.counts(day)
-    }
-
-    /// Whether a response to what was sent then is of yesterday.
-    fn is_of_yesterday(&self, sent: Tick) -> bool {
-        sent < self.dawn.before(DAWN)
-    }
-
-    fn is_provisional(&self) -> bool {
-        let evidence = self.evidence.as_ref();
-        evidence.is_some_and(|evidence| evidence.is_provisional())
-    }
-
-    /// The server has refused a request that was sent at `sent`, because the pool is empty. Gives how long that holds, if it is
-    /// about today, and whether that is news.
-    pub(super) fn exhaust(
-        &mut self,
-        now: Now,
-        day: &Day,
-        sent: Tick,
-        retry_after: Option<Duration>,
-    ) -> Option<(Duration, bool)> {
-        let mut lasts = self.until_reset(now);
-        if self.counts(day) {
-            if self.is_of_yesterday(sent) {
-                return None;
-            }
-            if sent < self.dawn {
-                lasts = lasts.min(self.dawn.since(now.tick));
-            }
-        }
-        if let Some(retry_after) = retry_after {
-            lasts = lasts.min(retry_after);
-        }
-        if lasts.is_zero() {
-            return None;
-        }
-        Some((lasts, self.exhausted(now, now.wall + lasts)))
-    }
-
-    /// Gives whether it was not so before.
-    fn exhausted(&mut self, now: Now, until: SystemTime) -> bool {
-        match &mut self.rare().exhausted {
-            Some(exhausted) => {
-                exhausted.until = until;
-                false
-            }
-            exhausted => {
-                let since = now.tick;
-                *exhausted = Some(Exhausted { since, until });
-                true
-            }
-        }
-    }
-
-    /// Gives for how long, if that is news.
-    fn exhaust_if_used_up(&mut self, now: Now, day: &Day) -> Option<Duration> {
-        if !self.is_used_up(day) {
-            return None;
-        }
-        let lasts = match self.is_provisional() {
-            true => self.dawn.since(now.tick),
-            false => self.until_reset(now),
-        };
-        self.exhausted(now, now.wall + lasts).then_some(lasts)
-    }
-
-    /// There may be something left again before the reset.
-    fn reopen(&mut self, now: Now, day: &Day) {
-        if self.is_used_up(day) {
-            return;
-        }
-        if let Some(exhausted) = self.rare.as_mut().and_then(|rare| rare.exhausted.as_mut()) {
-            exhausted.until = exhausted.until.min(now.wall);
-        }
-    }
-
-    /// A pause of the pool was ended before its time.
-    pub(super) fn end_pause(&mut self, now: Now, day: &Day) {
-        self.reopen(now, day);
-    }
-
-    /// What there is to tell when the pool is forgotten.
-    pub(super) fn last_event(&self, now: Tick) -> Option<Event> {
-        let exhausted = self.rare.as_ref()?.exhausted.as_ref()?;
-        Some(exhausted.event(now))
-    }
-}
-
-impl Exhausted {
-    fn event(&self, now: Tick) -> Event {
-        Event::Resumed {
-            after: now.since(self.since),
-        }
-    }
-}
-
-/// # What responses say
-impl Pool {
-    /// The response to a request that was sent at `sent` says how much the pool holds and how much of it is left.
-    pub(super) fn observe(
-        &mut self,
-        now: Now,
-        sent: Tick,
-        day: &Day,
-        quota: Option<u64>,
-        remaining: Option<u64>,
-    ) -> Lesson {
-        let mut lesson = Lesson::default();
-        // What cannot be is not believed.
-        let quota = quota.filter(|quota| *quota > 0 && remaining.is_none_or(|left| left <= *quota));
-        if self.is_of_yesterday(sent) || (quota, remaining) == (None, None) {
-            return lesson;
-        }
-        let before = self.quota(day);
-        let evidence = self.evidence.get_or_insert_default();
-        if let Some(quota) = quota {
-            evidence.learn_quota(sent, saturating(quota));
-        }
-        let quota = quota.unwrap_or(u64::from(evidence.quota().unwrap_or(day.quota)));
-        let after = self.quota(day);
-        lesson.quota = (after != before).then_some(after);
-        if !self.counts(day) {
-            if remaining == Some(0) {
-                let exhausted = self.exhaust(now, day, sent, None);
-                lesson.pause = exhausted.map(|(lasts, _)| now.tick.after(lasts));
-                lesson.exhausted = exhausted.and_then(|(lasts, news)| news.then_some(lasts));
-            }
-            return lesson;
-        }
-        if let Some(counted) = remaining.and_then(|left| quota.checked_sub(left)) {
-            self.note_counted(now, sent, saturating(counted));
-        }
-        lesson.exhausted = self.exhaust_if_used_up(now, day);
-        self.reopen(now, day);
-        lesson
-    }
-
-    fn note_counted(&mut self, now: Now, sent: Tick, counted: u32) {
-        let sample = Sample {
-            sent,
-            arrived: now.tick,
-            counted,
-            own: self.used,
-            in_flight: self.in_flight,
-            provisional: sent < self.dawn,
-        };
-        let evidence = self.evidence.get_or_insert_default();
-        if let Some(most) = evidence.note(sample) {
-            // Whose requests the server has forgotten is unknown; those of `Bulk` are the ones that must not be too few.
-            self.interactive = self.interactive.saturating_sub(self.used - most);
-            self.used = most;
-        }
-    }
-}
-
 /// # When somebody can go
 impl Pool {
     fn paced_until(&self) -> Tick {
@@ -530,8 +346,4 @@ impl Pool {
             false => reset,
         }
     }
-}
-
-fn saturating(figure: u64) -> u32 {
-    u32::try_from(figure).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,6 @@
 //! What responses say of a daily pool, and what follows from it about others who use it, too.
 
-use super::tick::Tick;
+use crate::core::tick::Tick;
 
 /// What responses have said of one pool today.
 #[derive(Debug, Default)]
