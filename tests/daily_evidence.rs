@@ -503,7 +503,7 @@ proptest! {
                     pool.0.settle(at(now), permit, None);
                 }
                 let quota = quota.unwrap_or_default();
-                pool.0.observe_daily_usage(at(now), Keys::SHARED, 0, quota, left.unwrap_or_default());
+                pool.0.observe_daily_usage(at(now), Keys::SHARED, 0, quota, left.unwrap_or_default()).unwrap();
             }
             prop_assert!(pool.send(DAY, Lane::Bulk).is_some());
         }

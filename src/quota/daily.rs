@@ -71,6 +71,26 @@ impl Quota {
         })
     }
 
+    /// Tells how much of the daily pool `limit` of the token and account of `request` has been used today, and how much it holds: because
+    /// somebody has asked the server. What that is more than our own count has been used by others, or before this process
+    /// began. A `quota` of zero is not believed.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the plan has no such limit or it is no daily pool.
+    pub fn note_daily_usage<'a>(
+        &self,
+        limit: &str,
+        request: impl Into<RequestHead<'a>>,
+        quota: u64,
+        used: u64,
+    ) -> Result<(), ConfigError> {
+        let keys = self.keys(request.into());
+        self.change(limit, |ledger, now, index| {
+            ledger.observe_daily_usage(now, keys, index, quota, used)
+        })
+    }
+
     /// What a response says of one limit. It is told while the permit is still held, so that the count is that of the moment.
     pub(super) fn observe(
         &self,

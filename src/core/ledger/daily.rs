@@ -117,6 +117,10 @@ impl Ledger {
     }
 
     /// Somebody has asked the server how many requests the daily pool `limit` of these keys holds, and how many have been used.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when there is no such daily pool.
     pub fn observe_daily_usage(
         &mut self,
         now: Now,
@@ -124,22 +128,16 @@ impl Ledger {
         limit: usize,
         quota: u64,
         used: u64,
-    ) {
+    ) -> Result<(), ConfigError> {
         let now = self.advance(now);
-        if self.table.day(limit).is_err() {
-            return;
-        }
+        self.table.day(limit)?;
         if let Some(place) = self.place(Subject::Limit(limit)) {
             let id = self.table.open(place, &keys);
-            self.observe(
-                now,
-                id,
-                now.tick,
-                Some(quota),
-                Some(quota.saturating_sub(used)),
-            );
+            let left = quota.saturating_sub(used);
+            self.observe(now, id, now.tick, Some(quota), Some(left));
             self.pump(now, None);
         }
+        Ok(())
     }
 
     fn observe(

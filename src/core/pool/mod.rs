@@ -132,12 +132,11 @@ impl Pool {
             true => ended,
             false => day.zone.next_reset(before),
         };
-        self.dawn = match now.wall.duration_since(began) {
-            Ok(since) if since >= DAWN => now.tick.before(since - DAWN),
-            Ok(since) => now.tick.after(DAWN - since),
+        self.dawn = match dawn(now, began) {
+            Some(dawn) => dawn,
             // The process has just begun, or nobody has asked for days.
-            Err(_) if is_the_first => Tick::ZERO,
-            Err(_) => now.tick,
+            None if is_the_first => Tick::ZERO,
+            None => now.tick,
         };
         if let Some(evidence) = &mut self.evidence {
             evidence.forget_use();
@@ -156,6 +155,10 @@ impl Pool {
 
     /// Somebody knows when the pool is filled again.
     pub(super) fn tell_reset(&mut self, now: Now, day: &Day, reset: SystemTime) {
+        if day.zone.is_unknown() {
+            let began = reset.checked_sub(DAY).unwrap_or(now.wall);
+            self.dawn = dawn(now, began).unwrap_or(now.tick);
+        }
         self.reset = reset;
         let rare = self.rare();
         rare.told = TOLD;
@@ -346,4 +349,13 @@ impl Pool {
             false => reset,
         }
     }
+}
+
+/// When a day that began at `began` has begun for every server; `None` when it has not begun yet.
+fn dawn(now: Now, began: SystemTime) -> Option<Tick> {
+    let since = now.wall.duration_since(began).ok()?;
+    Some(match since.checked_sub(DAWN) {
+        Some(over) => now.tick.before(over),
+        None => now.tick.after(DAWN - since),
+    })
 }
