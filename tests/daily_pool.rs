@@ -286,6 +286,20 @@ async fn a_refusal_without_a_name_that_asks_for_hours_exhausts_the_pool_for_so_l
     }
 }
 
+/// A pool that is named is empty until its reset: what the response asks for is not believed.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_names_the_pool_holds_until_its_reset() {
+    let world = World::new(wall(DAYS[0].1 + 5_400), "UTC", true, DailyExhausted::Park);
+    let refusal = Fault::status(StatusCode::TOO_MANY_REQUESTS)
+        .retry_after(60)
+        .without_quota_headers()
+        .body(common::DAILY_BODY);
+    world.sim.script(Script::new(refusal));
+    assert_eq!(world.call(Lane::Interactive).await.unwrap(), 200);
+    let at = world.sim.log().last().unwrap().at;
+    assert!(at >= 22 * HOUR + HOUR / 2, "{at:?}");
+}
+
 /// T35: the tier changes in mid-day.
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_changes_in_mid_day_is_spent_as_it_is() {

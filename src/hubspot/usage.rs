@@ -76,7 +76,7 @@ impl StdError for UsageError {
 /// Asks HubSpot how much of the daily pool is used and when it is filled again, and tells `quota`, which then counts from there:
 /// also where the plan's zone is [unknown](crate::plan::Zone::UNKNOWN).
 ///
-/// `service` may be the stack itself or the client under it. `template` gives the address, the credentials and the extensions
+/// `service` may be the stack itself, or the client under it, which can ask even when the pool is exhausted. `template` gives the address, the credentials and the extensions
 /// (the [`AccountId`](crate::request::AccountId), say); its method, path and query are replaced, its body is sent as it is and should
 /// be empty. The request counts as one of the day. Ask once when a process starts, and from time to time where the zone is
 /// unknown. Works for private apps; others have no daily pool.

@@ -392,6 +392,10 @@ impl QuotaBuilder {
     }
 
     /// Sets what becomes of requests that find a daily pool exhausted; [`DailyExhausted::Fail`] at first.
+    ///
+    /// A pool is exhausted when its last request is granted, when a response says that nothing is left, or when a refusal names
+    /// it, or names nothing and says to wait for more than a minute. That is told once, by an event with the target
+    /// `tower_quota::daily_exhausted`; `tower_quota::daily_resumed` follows when the first request is granted after it.
     #[must_use]
     pub fn daily_exhausted(mut self, then: DailyExhausted) -> Self {
         self.daily_exhausted = then;

@@ -107,7 +107,16 @@ impl Quota {
     /// Pauses whom a refusal, or a failure that says when to come back, concerns. Gives whom and for how long.
     fn hold(&self, ticket: &Ticket, signals: &Signals) -> Option<(Subject, Duration)> {
         let subject = self.concerned(ticket, signals)?;
-        let length = self.pause(ticket, subject, signals.retry_after)?;
+        let wait = match (subject, &signals.outcome) {
+            // A pool that is named is empty until its reset, whatever the response says.
+            (Subject::Limit(limit), Outcome::Refused(Refusal::Limit(_)))
+                if self.is_daily(limit) =>
+            {
+                None
+            }
+            _ => signals.retry_after,
+        };
+        let length = self.pause(ticket, subject, wait)?;
         Some((subject, length))
     }
 

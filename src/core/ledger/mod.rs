@@ -38,6 +38,9 @@ pub enum Guard {
     Learned,
 }
 
+/// Nobody need ask for what has happened; no more of it is kept.
+const MOST_NEWS: usize = 1_024;
+
 /// The state of all limits of one plan, for all keys.
 ///
 /// See the [module docs](crate::core) for what it promises and for an example. Every method takes the present time; time that
@@ -317,13 +320,14 @@ impl Ledger {
         std::mem::take(&mut self.retired)
     }
 
-    /// What has happened since this was asked last.
+    /// What has happened since this was asked last: the first 1,024 of it.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.news)
     }
 
     fn advance(&mut self, now: Now) -> Now {
         self.latest = self.latest.max(now.tick);
+        self.news.truncate(MOST_NEWS);
         Now {
             tick: self.latest,
             wall: now.wall,

@@ -58,13 +58,18 @@ impl Pool {
     }
 
     fn note_counted(&mut self, now: Now, sent: Tick, counted: u32) {
+        let provisional = sent < self.dawn;
+        if provisional && now.tick >= self.dawn {
+            // Perhaps of yesterday, and there will be others soon.
+            return;
+        }
         let sample = Sample {
             sent,
             arrived: now.tick,
             counted,
             own: self.used,
             in_flight: self.in_flight,
-            provisional: sent < self.dawn,
+            provisional,
         };
         let evidence = self.evidence.get_or_insert_default();
         if let Some(most) = evidence.note(sample) {
