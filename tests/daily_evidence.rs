@@ -108,7 +108,7 @@ fn what_others_spend_counts_against_bulk_and_leaves_interactive_its_share() {
     assert_eq!(pool.free(NOON + 1, Lane::Bulk), 200, "600 of 800 are used");
     assert_eq!(pool.free(NOON + 1, Lane::Interactive), 400);
     let usage = pool.0.usage(at(NOON + 1), Keys::SHARED, 0).unwrap();
-    assert_eq!((usage.used, usage.quota), (600, 1_000));
+    assert_eq!((usage.used, usage.foreign, usage.quota), (1, 599, 1_000));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_lower_figure_of_the_server_is_in_force_at_once_and_told_once() {
     pool.notices();
     // Up again, and no further than the plan.
     assert!(pool.call(NOON + 30, Lane::Bulk, 9_000, 8_980));
-    assert_eq!(pool.notices(), [Event::Learned { quota: 1_000 }]);
+    assert_eq!(pool.notices(), [Event::Learned { quota: 9_000 }]);
     // A late response to an older request.
     let late = pool.send(NOON + 40, Lane::Bulk).unwrap();
     assert!(pool.call(NOON + 41, Lane::Bulk, 800, 770));

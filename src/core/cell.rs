@@ -10,12 +10,14 @@ use super::notice::Notice;
 use super::place::Place;
 use super::pool::{Day, Pool};
 use super::queue::{Rank, WaiterId};
-use super::rolling::{Rolling, Window};
+use super::rolling::Rolling;
 use super::tick::{Now, Tick};
+use super::told::ForeignUse;
+use super::window::Window;
 use crate::plan::Lane;
 
 /// So many of `Interactive` may go before one of `Bulk` who waits for the same, so that nobody starves.
-const TURNS_OF_INTERACTIVE: u8 = 8;
+pub(super) const TURNS_OF_INTERACTIVE: u8 = 8;
 
 /// One key under one limit, or the gate of a token or account.
 #[derive(Debug)]
@@ -62,10 +64,23 @@ pub(super) enum Credit {
     },
 }
 
+/// What a response says of the limit of a cell, and about which request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Observation {
+    /// What the server allows, and how much of it is left.
+    pub(super) quota: Option<u32>,
+    pub(super) remaining: Option<u32>,
+    pub(super) service_time: Option<Duration>,
+    pub(super) refused: bool,
+    /// When its slot was taken, and when it was sent.
+    pub(super) taken: Tick,
+    pub(super) sent: Tick,
+}
+
 impl Cell {
     pub(super) fn new(place: Place, key: Fingerprint, kind: &Kind) -> Self {
         let slots = match kind {
-            Kind::Rolling(_) => Slots::Rolling(Rolling::default()),
+            Kind::Rolling(window) => Slots::Rolling(Rolling::new(window)),
             Kind::Pool { .. } => Slots::Pool(Pool::default()),
             Kind::Gate => Slots::Gate,
         };
@@ -143,18 +158,17 @@ impl Cell {
             return 0;
         }
         match (&self.slots, kind) {
-            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.free(window, lane),
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.free(now, window, lane),
             (Slots::Pool(pool), Kind::Pool(day)) => pool.free(now, day, lane),
             _ => u32::MAX,
         }
     }
 
-    /// How much of how many is used; a gate has none.
-    pub(super) fn used_of(&self, kind: &Kind) -> (u32, u32) {
-        match (&self.slots, kind) {
-            (Slots::Rolling(slots), Kind::Rolling(window)) => (slots.used(), window.quota),
-            (Slots::Pool(pool), Kind::Pool(day)) => (pool.used(day), pool.quota(day)),
-            _ => (0, 0),
+    pub(super) fn used(&self) -> u32 {
+        match &self.slots {
+            Slots::Rolling(slots) => slots.used(),
+            Slots::Pool(pool) => pool.own(),
+            Slots::Gate => 0,
         }
     }
 
@@ -164,7 +178,7 @@ impl Cell {
             return Some(until);
         }
         match (&self.slots, kind) {
-            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.next_release(window),
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.next_release(now.tick, window),
             (Slots::Pool(pool), Kind::Pool(_)) => Some(pool.next_event(now)),
             _ => None,
         }
@@ -173,10 +187,16 @@ impl Cell {
     /// Whether there is a slot for the one of this rank, and for all before it.
     pub(super) fn has_slot_for(&self, now: Tick, kind: &Kind, rank: Rank) -> bool {
         let free = self.free(now, kind, Lane::Interactive);
-        if free <= self.seniors(rank, free) {
-            return false;
+        let seniors = self.seniors(rank, free);
+        match rank.lane() {
+            Lane::Interactive => free > seniors.saturating_add(self.kept_for_turn(now, kind)),
+            Lane::Bulk => free > seniors && self.has_slot_in_lane(now, kind, rank),
         }
-        rank.lane() == Lane::Interactive || self.has_slot_in_lane(now, kind, rank)
+    }
+
+    /// The slot of one of `Bulk` whose turn it is and who has not gone yet: it is another limit that holds him up.
+    fn kept_for_turn(&self, now: Tick, kind: &Kind) -> u32 {
+        u32::from(self.passed_over().is_some() && self.free(now, kind, Lane::Bulk) > 0)
     }
 
     /// Whether there is a slot for the one of this rank, and for those of its lane before it.
@@ -214,7 +234,7 @@ impl Cell {
     /// What there is to tell is added to `news`.
     pub(super) fn take(&mut self, now: Now, kind: &Kind, lane: Lane, news: &mut Vec<Notice>) {
         match (&mut self.slots, kind) {
-            (Slots::Rolling(slots), _) => slots.take(now.tick, lane),
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.take(now.tick, window, lane),
             (Slots::Pool(pool), Kind::Pool(day)) => {
                 let events = pool.take(now, day, lane);
                 if let Place::Limit(limit) = self.place {
@@ -243,9 +263,15 @@ impl Cell {
         rare.first_bulk()
     }
 
-    pub(super) fn refund(&mut self, granted: Tick, lane: Lane) {
+    /// The first of `Bulk` here goes next.
+    pub(super) fn give_turn(&mut self) {
+        self.rare().passed_over = TURNS_OF_INTERACTIVE;
+    }
+
+    /// `taken` is when the slot was, `granted` when its owner was told.
+    pub(super) fn refund(&mut self, taken: Tick, granted: Tick, lane: Lane) {
         match &mut self.slots {
-            Slots::Rolling(slots) => slots.refund(lane),
+            Slots::Rolling(slots) => slots.refund(taken, lane),
             Slots::Pool(pool) => {
                 pool.refund(granted, lane);
             }
@@ -278,7 +304,8 @@ impl Cell {
                     }
                 };
                 slots.cool(latest.before(credit).max(earliest), window, lane);
-                false
+                slots.answered(now.tick);
+                slots.waits_for_responses(now.tick, window)
             }
             (Slots::Pool(pool), Kind::Pool(day)) => {
                 // The day must not begin after the request is over: it may have been counted in it.
@@ -287,6 +314,48 @@ impl Cell {
                 pool.settle(earliest, latest, !matches!(credit, Credit::NoAnswer))
             }
             _ => false,
+        }
+    }
+
+    /// A response says something of the limit. `expired` of our slots have been forgotten since its request was granted.
+    pub(super) fn observe(
+        &mut self,
+        now: Tick,
+        kind: &Kind,
+        seen: &Observation,
+        expired: u32,
+    ) -> Option<ForeignUse> {
+        match (&mut self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => {
+                slots.observe(now, window, seen, expired)
+            }
+            _ => None,
+        }
+    }
+
+    /// About how many requests of others are in the window or day.
+    pub(super) fn used_by_foreign(&self, now: Tick, kind: &Kind) -> u32 {
+        match (&self.slots, kind) {
+            (Slots::Rolling(slots), _) => slots.used_by_foreign(now),
+            (Slots::Pool(pool), Kind::Pool(day)) => pool.foreign(day),
+            _ => 0,
+        }
+    }
+
+    /// Whether a refusal is no surprise, because others use the limit too.
+    pub(super) fn explains_refusals(&self, now: Tick, kind: &Kind) -> bool {
+        match (&self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.explains_refusals(now, window),
+            _ => false,
+        }
+    }
+
+    /// Requests per window or day: what the plan says, or the server if that is less.
+    pub(super) fn quota(&self, kind: &Kind) -> Option<u32> {
+        match (&self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => Some(slots.quota(window)),
+            (Slots::Pool(pool), Kind::Pool(day)) => Some(pool.quota(day)),
+            _ => kind.quota(),
         }
     }
 
@@ -362,10 +431,10 @@ impl Cell {
             return false;
         }
         self.expire(now, kind);
-        let slots_blank = match &self.slots {
-            Slots::Rolling(slots) => slots.is_blank(),
-            Slots::Pool(pool) => matches!(kind, Kind::Pool(day) if pool.is_blank(now, day)),
-            Slots::Gate => true,
+        let slots_blank = match (&self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.is_blank(now.tick, window),
+            (Slots::Pool(pool), Kind::Pool(day)) => pool.is_blank(now, day),
+            _ => true,
         };
         slots_blank
             && self.rare.as_ref().is_none_or(|rare| {

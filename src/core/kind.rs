@@ -1,7 +1,7 @@
 //! The rule of a limit, ready for use.
 
 use super::pool::Day;
-use super::rolling::Window;
+use super::window::{Cold, Window};
 use crate::plan::{Reserve, Rule};
 
 /// The rule of a limit, ready for use.
@@ -25,6 +25,14 @@ impl Kind {
                 zone: zone.clone(),
                 paced,
             }),
+        }
+    }
+
+    /// The same, for a limit of which nothing is known at the start.
+    pub(super) fn with_cold(self, cold: Option<Cold>) -> Self {
+        match self {
+            Kind::Rolling(window) => Kind::Rolling(window.with_cold(cold)),
+            kind => kind,
         }
     }
 

@@ -30,9 +30,10 @@ pub enum Event {
         /// How long ago it was exhausted.
         after: Duration,
     },
-    /// The server says that it allows more or less than before; the lower one of that and the plan is in force.
+    /// The server says that a daily pool holds another number of requests than planned; the lower one is in force. Told once for each
+    /// number, and for eight at most.
     Learned {
-        /// Requests per day that are in force.
+        /// Requests per day, as the server says.
         quota: u32,
     },
 }

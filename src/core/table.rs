@@ -7,12 +7,14 @@ use hashbrown::hash_table::Entry;
 use slab::Slab;
 
 use super::cell::{Cell, Slots};
+use super::claims::Claims;
 use super::keys::{APP, Fingerprint, Keys};
 use super::kind::Kind;
 use super::notice::Notice;
 use super::place::{CellId, Cells, Place, Subject};
 use super::pool::Day;
 use super::tick::{Now, Tick};
+use super::window::Cold;
 use crate::error::ConfigError;
 use crate::plan::{Plan, Reserve, RouteClass, Rule, Scope};
 
@@ -24,10 +26,13 @@ const SWEEP: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Requests per window or day; for a daily pool the lower one of the plan's figure and the server's.
+    /// Requests per window or day: what the plan says, or what the server says if that is less.
     pub quota: u32,
-    /// Requests in flight or still counted in the window or day; in a daily pool also those of others that the server has told of.
+    /// Requests in flight or still counted in the window or day.
     pub used: u32,
+    /// Requests of other programs in the window or day, as far as responses tell: an estimate, in requests; 0 where nobody else is known
+    /// to use the limit. What is left to us is `quota - used - foreign` at most, and a few less because others go on.
+    pub foreign: u32,
     /// Requests that wait in line for this limit.
     pub waiting: u32,
     /// Until when nobody sends under this limit, its token or its account.
@@ -41,6 +46,8 @@ struct LimitState {
     kind: Kind,
     reserve: Reserve,
     paced: bool,
+    cold: Option<Cold>,
+    claims: Claims,
 }
 
 #[derive(Debug)]
@@ -64,6 +71,8 @@ impl Table {
             kind: Kind::new(limit.rule(), Reserve::NONE, false),
             reserve: Reserve::NONE,
             paced: false,
+            cold: None,
+            claims: Claims::default(),
         });
         let governing_limits = |class: Option<RouteClass>| {
             let governs = plan.limits().iter().map(|limit| match class {
@@ -277,7 +286,7 @@ impl Table {
             return Err(Self::no_limit(limit));
         };
         rule.check(&state.name)?;
-        let kind = Kind::new(rule, state.reserve, state.paced);
+        let kind = Kind::new(rule, state.reserve, state.paced).with_cold(state.cold);
         if std::mem::discriminant(&kind) != std::mem::discriminant(&state.kind) {
             let field = format!("limit `{}`: rule", state.name);
             return Err(ConfigError::new(
@@ -301,7 +310,7 @@ impl Table {
         reserve.check(&state.name)?;
         state.reserve = reserve;
         if let Some(rule) = state.kind.rule() {
-            state.kind = Kind::new(&rule, reserve, state.paced);
+            state.kind = Kind::new(&rule, reserve, state.paced).with_cold(state.cold);
         }
         Ok(())
     }
@@ -327,6 +336,34 @@ impl Table {
         };
         (day.paced, state.paced) = (paced, paced);
         Ok(())
+    }
+
+    /// How far keys may be used that are made from now on.
+    pub(super) fn set_cold(&mut self, limit: usize, cold: Option<Cold>) {
+        let Some(state) = self.limits.get_mut(limit) else {
+            return;
+        };
+        state.cold = cold;
+        if let Some(rule) = state.kind.rule() {
+            state.kind = Kind::new(&rule, state.reserve, state.paced).with_cold(cold);
+        }
+    }
+
+    pub(super) fn claims(&self, limit: usize) -> Option<&Claims> {
+        self.limits.get(limit).map(|limit| &limit.claims)
+    }
+
+    pub(super) fn claims_mut(&mut self, limit: usize) -> Option<&mut Claims> {
+        self.limits.get_mut(limit).map(|limit| &mut limit.claims)
+    }
+
+    /// How many slots these cells have forgotten because their window was over; begins again at 0 after the last number.
+    pub(super) fn expired(&self, cells: &Cells) -> u32 {
+        let expired = cells.iter().map(|id| match &self.cell(id).slots {
+            Slots::Rolling(slots) => slots.expired(),
+            _ => 0,
+        });
+        expired.fold(0, u32::wrapping_add)
     }
 
     pub(super) fn key_count(&self) -> usize {

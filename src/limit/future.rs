@@ -10,7 +10,7 @@ use tower_service::Service;
 use crate::BoxError;
 use crate::body::{Peek, PeekBody};
 use crate::quota::{Acquire, Ending, Permit, Provisional};
-use crate::signal::{Observed, ResponseHead, Signals};
+use crate::signal::{ResponseHead, Signals};
 
 pin_project! {
     /// The future of [`TokenLimit`](super::TokenLimit).
@@ -51,7 +51,6 @@ struct Reading<RB: Body> {
     /// Its slots begin to cool when what the head says is noted.
     permit: Permit,
     ending: Ending,
-    observed: Vec<Observed>,
     parts: response::Parts,
     peek: Peek<RB>,
     held: Option<Provisional>,
@@ -167,19 +166,20 @@ fn settle<RB: Body>(
         return Ok(response.map(PeekBody::untouched));
     };
     if let Some(signals) = permit.quota().noted(&response) {
+        permit.observe(signals);
         let ending = Ending::of(signals);
-        permit.over(ending, &signals.observed);
+        permit.over(ending);
         return Ok(response.map(PeekBody::untouched));
     }
     let head = ResponseHead::from(&response);
     let signals = permit.quota().read(&permit.ticket(), &head, &[]);
     let ending = Ending::of(&signals);
+    permit.observe(&signals);
     if permit.quota().wants_body(&head) {
         let (parts, body) = response.into_parts();
         return Err(Box::new(Reading {
             permit,
             ending,
-            observed: signals.observed,
             parts,
             peek: Peek::new(body),
             held: None,
@@ -189,8 +189,7 @@ fn settle<RB: Body>(
     permit
         .quota()
         .note(&permit.ticket(), signals, &mut response);
-    let noted = permit.quota().noted(&response);
-    permit.over(ending, noted.map_or(&[], |signals| &signals.observed));
+    permit.over(ending);
     Ok(response)
 }
 
@@ -202,7 +201,7 @@ impl<RB: Body> Reading<RB> {
         let Poll::Ready((body, text)) = Pin::new(&mut self.peek).poll(cx) else {
             if self.held.is_none() {
                 self.held = Some(quota.hold_while_reading(&ticket, &head));
-                self.permit.over(self.ending, &self.observed);
+                self.permit.over(self.ending);
             }
             return Poll::Pending;
         };
@@ -213,7 +212,7 @@ impl<RB: Body> Reading<RB> {
         let mut response = Response::from_parts(self.parts, body);
         let (quota, ticket) = (self.permit.quota(), self.permit.ticket());
         quota.note(&ticket, signals, &mut response);
-        self.permit.over(self.ending, &self.observed);
+        self.permit.over(self.ending);
         if let Some(held) = self.held {
             held.end();
         }

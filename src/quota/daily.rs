@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Quota, Ticket};
-use crate::core::{self, Event, Keys, Ledger, Notice, Now, Subject};
+use crate::core::{self, Event, Keys, Notice, Subject};
 use crate::error::ConfigError;
 #[cfg(doc)]
 use crate::plan::{Lane, Zone};
@@ -91,25 +91,21 @@ impl Quota {
         })
     }
 
-    /// What a response says of one limit. It is told while the permit is still held, so that the count is that of the moment.
-    pub(super) fn observe(
+    /// What a response says of a daily pool. It is told while the permit is still held, so that the count is that of the moment.
+    pub(super) fn observe_daily(
         &self,
-        ledger: &mut Ledger,
-        now: Now,
         keys: Keys,
         permit: &core::Permit,
+        limit: usize,
         observed: &Observed,
     ) {
-        let Some(limit) = self.limit_index(&observed.limit) else {
-            return;
-        };
         let (quota, remaining) = (observed.quota, observed.remaining);
-        if self.is_daily(limit) {
+        self.ledger(|ledger, now| {
             let pause = ledger.observe_daily(now, permit, limit, quota, remaining);
             if let Some(until) = pause {
                 self.pause_until(ledger, now, keys, Subject::Limit(limit), until);
             }
-        }
+        });
     }
 
     pub(super) fn is_daily(&self, limit: usize) -> bool {
@@ -144,12 +140,12 @@ impl Quota {
                 account = %key,
                 seconds = after.as_secs_f64(),
             ),
-            Event::Learned { quota } => tracing::warn!(
-                target: "tower_quota::quota_learned",
+            Event::Learned { quota } => tracing::info!(
+                target: "tower_quota::limit_learned",
                 limit,
                 account = %key,
-                quota,
                 planned = self.plan().limit(limit).map(|limit| limit.rule().quota()),
+                learned = quota,
             ),
         }
     }

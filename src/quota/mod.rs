@@ -21,8 +21,10 @@
 
 mod acquire;
 mod admitted;
+mod alarm;
 mod daily;
 mod note;
+mod observe;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -31,14 +33,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) use self::acquire::{Acquire, Ending, Permit};
+pub(crate) use self::alarm::Alarm;
 pub use self::daily::DailyExhausted;
 pub(crate) use self::daily::Parked;
 pub(crate) use self::note::Provisional;
+pub use self::observe::PlanCheck;
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::core::{self, Denial, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
+use crate::core::{self, Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
-use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
+use crate::plan::{Assumed, ColdStart, Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
 
 /// A plan and its ledger behind one cheap handle.
@@ -80,17 +84,47 @@ pub(crate) struct Ticket {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     max_wait: Duration,
+    /// The request's own.
     deadline: Tick,
+    /// When a longer wait of the same layer ends.
+    last: Tick,
+    /// Whether waits for a daily pool last until the deadline.
     parks: bool,
 }
 
 impl Patience {
+    /// The last tick at which a wait that begins now may end, unless it is one for a daily pool.
+    pub(crate) fn ends(self, now: Tick) -> Tick {
+        let last = self.deadline.min(self.last);
+        now.after(self.max_wait).min(last)
+    }
+
     /// That of a wait which begins at `now`.
     pub(crate) fn starting(self, now: Tick) -> core::Patience {
-        let patience = core::Patience::until(now.after(self.max_wait).min(self.deadline));
+        let patience = core::Patience::until(self.ends(now));
         match self.parks {
             true => patience.parking_until(self.deadline),
             false => patience,
+        }
+    }
+
+    /// The same, but no wait ends later than `last`, unless it is one for a daily pool.
+    pub(crate) fn no_later(self, last: Tick) -> Patience {
+        Patience {
+            last: self.last.min(last),
+            ..self
+        }
+    }
+
+    /// It has had to wait for a daily pool: if it parks, only its own deadline counts from now on.
+    pub(crate) fn park(self) -> Patience {
+        if !self.parks {
+            return self;
+        }
+        Patience {
+            max_wait: Duration::MAX,
+            last: Tick::NEVER,
+            ..self
         }
     }
 }
@@ -110,6 +144,7 @@ impl Quota {
             source: TokenSource::default(),
             network_floor: DEFAULT_NETWORK_FLOOR,
             guard: Guard::Proven,
+            cold_start: None,
             max_waiting: None,
             daily_exhausted: DailyExhausted::default(),
         }
@@ -279,12 +314,15 @@ impl Quota {
     /// How long the request may wait each time: `max_wait`, and not beyond its own deadline.
     pub(crate) fn patience(&self, max_wait: Duration, head: RequestHead<'_>) -> Patience {
         let deadline = head.extensions.get::<Deadline>();
-        let parks = self.parks();
-        let has_parked = parks && head.extensions.get::<Parked>().is_some();
-        Patience {
-            max_wait: if has_parked { Duration::MAX } else { max_wait },
-            parks,
+        let patience = Patience {
+            max_wait,
             deadline: deadline.map_or(Tick::NEVER, |deadline| self.0.clock.tick_of(deadline.0)),
+            last: Tick::NEVER,
+            parks: self.parks(),
+        };
+        match head.extensions.get::<Parked>() {
+            Some(_) => patience.park(),
+            None => patience,
         }
     }
 
@@ -314,17 +352,35 @@ impl Quota {
 
     pub(crate) fn error(&self, ticket: &Ticket, denial: Denial) -> QuotaError {
         let limit = self.subject_name(denial.subject);
-        let retry_after = self.until(denial.until);
+        let mut error = self.refusal(ticket, limit, denial.reason, self.until(denial.until));
+        error.paused = denial.paused;
+        error
+    }
+
+    /// The error of a request that may not wait any longer for `limit`, which need not be one of the plan.
+    pub(crate) fn refusal(
+        &self,
+        ticket: &Ticket,
+        limit: &str,
+        reason: DenialReason,
+        retry_after: Duration,
+    ) -> QuotaError {
         let wall = self.0.clock.wall();
         QuotaError {
-            reason: denial.reason,
+            reason,
             limit: limit.to_owned(),
             token: ticket.keys.token,
-            paused: denial.paused,
+            paused: false,
             retry_after,
             retry_at: wall.checked_add(retry_after).unwrap_or(wall),
             source: None,
         }
+    }
+
+    /// How much of the limits of a request others use: the largest share, from 0 to 1, among its rolling limits. `None` while
+    /// nothing is known of others.
+    pub(crate) fn foreign_share(&self, _ticket: &Ticket) -> Option<f64> {
+        None
     }
 }
 
@@ -350,6 +406,7 @@ pub struct QuotaBuilder {
     source: TokenSource,
     network_floor: bool,
     guard: Guard,
+    cold_start: Option<ColdStart>,
     max_waiting: Option<u32>,
     daily_exhausted: DailyExhausted,
 }
@@ -384,6 +441,16 @@ impl QuotaBuilder {
         self
     }
 
+    /// Sets what is assumed of the process before this one, which may have used the quota until a moment ago.
+    ///
+    /// [`ColdStart::Probe`] at first for an [`Api`] whose responses somebody can read ([`Api::signals`]); for a bare [`Plan`] nothing is
+    /// assumed.
+    #[must_use]
+    pub fn cold_start(mut self, cold_start: ColdStart) -> Self {
+        self.cold_start = Some(cold_start);
+        self
+    }
+
     /// Sets how many requests may wait for one limit of one key; 65,536 at first. With 0 nobody waits.
     #[must_use]
     pub fn max_waiting(mut self, most: u32) -> Self {
@@ -410,6 +477,19 @@ impl QuotaBuilder {
         if let Some(most) = self.max_waiting {
             ledger.set_max_waiting(most);
         }
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let cold_start = self.cold_start.unwrap_or(match self.api.has_reader {
+            true => ColdStart::Probe,
+            false => ColdStart::Assume(Assumed::Empty),
+        });
+        let now = clock.now(false);
+        for (index, limit) in self.api.plan().limits().iter().enumerate() {
+            if let Rule::Rolling { window, .. } = limit.rule() {
+                let reports = self.api.signals.reports(limit.name());
+                let first = cold_start.first_window(*window, reports);
+                ledger.set_first_window(now, index, first);
+            }
+        }
         let is_pool = |limit: &Limit| matches!(limit.rule(), Rule::Calendar { .. });
         static QUOTAS: AtomicU64 = AtomicU64::new(0);
         let number = QUOTAS.fetch_add(1, Ordering::Relaxed);
@@ -418,7 +498,7 @@ impl QuotaBuilder {
             counts_days: self.api.plan().limits().iter().any(is_pool),
             daily_exhausted: self.daily_exhausted,
             api: self.api,
-            clock: self.clock.unwrap_or_else(Clock::system),
+            clock,
             source: self.source,
             fingerprinter: Fingerprinter::default(),
             ledger: Mutex::new(ledger),

@@ -12,6 +12,9 @@ use crate::signal::{Noted, Outcome, Refusal, ResponseHead, Signals};
 
 /// Pause of a token that knows no window, when the response does not say how long.
 const PAUSE_WITHOUT_WINDOW: Duration = Duration::from_secs(1);
+/// Where others are known to use the limit, what they and we have used is reckoned with anyway: a pause of this part of the window
+/// is enough for the next responses to arrive.
+const PAUSE_BESIDE_OTHERS: u32 = 10;
 /// A pause is lengthened by up to this share of itself, so that several processes do not resume as one.
 const JITTER: f64 = 0.1;
 /// Jitter is never longer than this.
@@ -160,6 +163,11 @@ impl Quota {
                     let until = ledger.exhaust(now, keys, limit, sent, retry_after)?;
                     until.since(now.tick)
                 }
+                Subject::Limit(limit) if ledger.explains_refusals(now, keys, limit) => retry_after
+                    .or(ledger
+                        .window(limit)
+                        .map(|window| window / PAUSE_BESIDE_OTHERS))
+                    .unwrap_or(PAUSE_WITHOUT_WINDOW),
                 Subject::Limit(limit) => retry_after
                     .or(ledger.window(limit))
                     .unwrap_or(PAUSE_WITHOUT_WINDOW),
@@ -201,7 +209,12 @@ impl Quota {
             if !is_meant {
                 continue;
             }
-            let share = self.ledger(|ledger, now| ledger.distrust(now, ticket.keys, index));
+            let share = self.ledger(|ledger, now| {
+                match ledger.explains_refusals(now, ticket.keys, index) {
+                    true => None,
+                    false => ledger.distrust(now, ticket.keys, index),
+                }
+            });
             if let Some(percent) = share {
                 tracing::info!(
                     target: "tower_quota::credit_halved",

@@ -113,7 +113,7 @@ impl Ledger {
         };
         let is_it = |id: &CellId| self.table.cell(*id).place == Place::Limit(limit);
         let id = permit.cells.iter().find(is_it)?;
-        self.observe(now, id, permit.began(), quota, remaining)
+        self.learn(now, id, permit.began(), quota, remaining)
     }
 
     /// Somebody has asked the server how many requests the daily pool `limit` of these keys holds, and how many have been used.
@@ -134,13 +134,13 @@ impl Ledger {
         if let Some(place) = self.place(Subject::Limit(limit)) {
             let id = self.table.open(place, &keys);
             let left = quota.saturating_sub(used);
-            self.observe(now, id, now.tick, Some(quota), Some(left));
+            self.learn(now, id, now.tick, Some(quota), Some(left));
             self.pump(now, None);
         }
         Ok(())
     }
 
-    fn observe(
+    fn learn(
         &mut self,
         now: Now,
         id: CellId,
@@ -151,16 +151,24 @@ impl Ledger {
         let (cell, kind) = self.table.cell_mut(id);
         cell.expire(now, kind);
         let (pool, day) = cell.pool(kind)?;
+        let planned = day.quota;
         let Lesson {
             quota,
             exhausted,
             pause,
         } = pool.observe(now, sent, day, quota, remaining);
+        let place = cell.place;
         if cell.waiting() > 0 {
             self.dirty.push(id);
             self.changed.push(id);
         }
-        let learned = quota.map(|quota| Event::Learned { quota });
+        let claims = match place {
+            Place::Limit(limit) => self.table.claims_mut(usize::from(limit)),
+            _ => None,
+        };
+        let is_new = claims.is_some_and(|claims| claims.hear(quota, None, planned));
+        let learned = quota.filter(|_| is_new);
+        let learned = learned.map(|quota| Event::Learned { quota });
         let exhausted = exhausted.map(|lasts| Event::Exhausted { lasts });
         self.tell(id, [learned, exhausted]);
         pause

@@ -3,6 +3,7 @@
 mod daily;
 mod limits;
 mod line;
+mod observe;
 mod pause;
 mod permit;
 
@@ -10,6 +11,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use self::line::Turn;
+pub use self::observe::{News, Report};
 pub use self::permit::{Admission, Permit, Progress};
 use super::cell::Credit;
 use super::keys::Keys;
@@ -125,7 +127,7 @@ impl Ledger {
         self.enter(now, waiter)
     }
 
-    fn enter(&mut self, now: Now, waiter: Waiter) -> Admission {
+    fn enter(&mut self, now: Now, mut waiter: Waiter) -> Admission {
         let gates = self.table.gates(&waiter.keys);
         let needed = self.needed(&waiter.keys, waiter.cells, waiter.slotless);
         for cell in needed.iter().chain(gates) {
@@ -138,7 +140,8 @@ impl Ledger {
             None => {
                 self.admissions += 1;
                 self.grant(now, &waiter.cells, waiter.rank.lane());
-                Admission::Granted(Permit::new(waiter, now.tick))
+                waiter.taken = now.tick;
+                Admission::Granted(self.permit(now, waiter))
             }
             Some(obstacle) => self.line_up(now, waiter, obstacle),
         }
@@ -164,7 +167,10 @@ impl Ledger {
         self.pump(now, Some(&waiter));
         match self.waiters.get(&waiter).state {
             State::Waiting => self.keep_waiting(now, waiter, waker),
-            State::Granted => Progress::Granted(Permit::new(self.waiters.remove(waiter), now.tick)),
+            State::Granted => {
+                let waiter = self.waiters.remove(waiter);
+                Progress::Granted(self.permit(now, waiter))
+            }
             State::Denied(denial) => {
                 self.waiters.remove(waiter);
                 Progress::Denied(denial)
@@ -179,7 +185,10 @@ impl Ledger {
         let mut waiter = self.waiters.remove(waiter);
         self.retired.extend(waiter.waker.take());
         match waiter.state {
-            State::Granted => self.refund(now, Permit::new(waiter, now.tick)),
+            State::Granted => {
+                let permit = self.permit(now, waiter);
+                self.refund(now, permit);
+            }
             State::Waiting => {
                 self.release(&waiter.cells);
                 self.pump(now, None);
@@ -225,7 +234,7 @@ impl Ledger {
             self.table
                 .cell_mut(id)
                 .0
-                .refund(permit.granted, permit.rank.lane());
+                .refund(permit.taken, permit.granted, permit.rank.lane());
             self.dirty.push(id);
         }
         let cell = self.table.cell_mut(paused).0;
@@ -243,7 +252,7 @@ impl Ledger {
             self.table
                 .cell_mut(id)
                 .0
-                .refund(permit.granted, permit.rank.lane());
+                .refund(permit.taken, permit.granted, permit.rank.lane());
             self.dirty.push(id);
         }
         self.release(&permit.cells);
@@ -341,6 +350,11 @@ impl Ledger {
             cell.take(now, kind, lane, &mut self.news);
             cell.refs += 1;
         }
+    }
+
+    fn permit(&self, now: Now, waiter: Waiter) -> Permit {
+        let expired = self.table.expired(&waiter.cells);
+        Permit::new(waiter, now.tick, expired)
     }
 
     fn release(&mut self, cells: &Cells) {

@@ -65,19 +65,25 @@ pub struct Permit {
     pub(super) slotless: Option<RouteClass>,
     /// Whether it has had to wait for a daily pool.
     pub(super) has_parked: bool,
+    /// When its slots were taken, and when its owner was told.
+    pub(super) taken: Tick,
     pub(super) granted: Tick,
+    /// How many slots its cells had forgotten by then.
+    pub(super) expired: u32,
     pub(super) sent: Option<Tick>,
 }
 
 impl Permit {
-    pub(super) fn new(waiter: Waiter, granted: Tick) -> Self {
+    pub(super) fn new(waiter: Waiter, granted: Tick, expired: u32) -> Self {
         Self {
             rank: waiter.rank,
             keys: waiter.keys,
             cells: waiter.cells,
             slotless: waiter.slotless,
             has_parked: waiter.patience.has_parked,
+            taken: waiter.taken,
             granted,
+            expired,
             sent: None,
         }
     }

@@ -212,10 +212,19 @@ impl Pool {
         learned.map_or(day.quota, |learned| learned.min(day.quota))
     }
 
-    /// Used today by us and, as far as the server says so, by others.
-    pub(super) fn used(&self, day: &Day) -> u32 {
+    /// Used today by us, those in flight included.
+    pub(super) fn own(&self) -> u32 {
+        self.used
+    }
+
+    /// Used today by others, as far as the server has told.
+    pub(super) fn foreign(&self, day: &Day) -> u32 {
         let foreign = self.evidence.as_ref().map(|said| said.foreign(day.quota));
-        self.used.saturating_add(foreign.unwrap_or_default())
+        foreign.unwrap_or_default()
+    }
+
+    fn used(&self, day: &Day) -> u32 {
+        self.used.saturating_add(self.foreign(day))
     }
 
     fn left(&self, day: &Day, lane: Lane) -> u32 {

@@ -9,7 +9,7 @@ use crate::core::tick::{Now, Tick};
 /// What a response has told.
 #[derive(Debug, Default)]
 pub(in crate::core) struct Lesson {
-    /// The quota that is in force from now on, if that has changed.
+    /// What the server says that the pool holds, if that can be.
     pub(in crate::core) quota: Option<u32>,
     /// The pool turns out to be used up, for so long.
     pub(in crate::core) exhausted: Option<Duration>,
@@ -33,14 +33,12 @@ impl Pool {
         if self.is_of_yesterday(sent) || (quota, remaining) == (None, None) {
             return lesson;
         }
-        let before = self.quota(day);
         let evidence = self.evidence.get_or_insert_default();
         if let Some(quota) = quota {
             evidence.learn_quota(sent, saturating(quota));
+            lesson.quota = Some(saturating(quota));
         }
         let quota = quota.unwrap_or(u64::from(evidence.quota().unwrap_or(day.quota)));
-        let after = self.quota(day);
-        lesson.quota = (after != before).then_some(after);
         if !self.counts(day) {
             if remaining == Some(0) {
                 let exhausted = self.exhaust(now, day, sent, None);
