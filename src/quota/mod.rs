@@ -25,6 +25,7 @@ mod alarm;
 mod daily;
 mod note;
 mod observe;
+mod patience;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -38,12 +39,13 @@ pub use self::daily::DailyExhausted;
 pub(crate) use self::daily::Parked;
 pub(crate) use self::note::Provisional;
 pub use self::observe::PlanCheck;
+pub(crate) use self::patience::Patience;
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::core::{self, Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
+use crate::core::{Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
 use crate::plan::{Assumed, ColdStart, Lane, Limit, Plan, Reserve, RouteClass, Rule};
-use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
+use crate::request::{Effect, Fingerprinter, RequestHead, TokenSource};
 
 /// A plan and its ledger behind one cheap handle.
 ///
@@ -78,55 +80,6 @@ pub(crate) struct Ticket {
     pub(crate) lane: Lane,
     /// When it was sent, if it was and that is known.
     pub(crate) sent: Option<Tick>,
-}
-
-/// How long a request may wait.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    max_wait: Duration,
-    /// The request's own.
-    deadline: Tick,
-    /// When a longer wait of the same layer ends.
-    last: Tick,
-    /// Whether waits for a daily pool last until the deadline.
-    parks: bool,
-}
-
-impl Patience {
-    /// The last tick at which a wait that begins now may end, unless it is one for a daily pool.
-    pub(crate) fn ends(self, now: Tick) -> Tick {
-        let last = self.deadline.min(self.last);
-        now.after(self.max_wait).min(last)
-    }
-
-    /// That of a wait which begins at `now`.
-    pub(crate) fn starting(self, now: Tick) -> core::Patience {
-        let patience = core::Patience::until(self.ends(now));
-        match self.parks {
-            true => patience.parking_until(self.deadline),
-            false => patience,
-        }
-    }
-
-    /// The same, but no wait ends later than `last`, unless it is one for a daily pool.
-    pub(crate) fn no_later(self, last: Tick) -> Patience {
-        Patience {
-            last: self.last.min(last),
-            ..self
-        }
-    }
-
-    /// It has had to wait for a daily pool: if it parks, only its own deadline counts from now on.
-    pub(crate) fn park(self) -> Patience {
-        if !self.parks {
-            return self;
-        }
-        Patience {
-            max_wait: Duration::MAX,
-            last: Tick::NEVER,
-            ..self
-        }
-    }
 }
 
 /// # Making one
@@ -308,21 +261,6 @@ impl Quota {
                 Effect::IdempotentWrite
             }
             effect => effect,
-        }
-    }
-
-    /// How long the request may wait each time: `max_wait`, and not beyond its own deadline.
-    pub(crate) fn patience(&self, max_wait: Duration, head: RequestHead<'_>) -> Patience {
-        let deadline = head.extensions.get::<Deadline>();
-        let patience = Patience {
-            max_wait,
-            deadline: deadline.map_or(Tick::NEVER, |deadline| self.0.clock.tick_of(deadline.0)),
-            last: Tick::NEVER,
-            parks: self.parks(),
-        };
-        match head.extensions.get::<Parked>() {
-            Some(_) => patience.park(),
-            None => patience,
         }
     }
 
