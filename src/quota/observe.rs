@@ -22,6 +22,7 @@ impl Permit {
             };
             let limit = &quota.plan().limits()[index];
             if !matches!(limit.rule(), Rule::Rolling { .. }) {
+                quota.observe_daily(self.ticket.keys, permit, index, observed);
                 continue;
             }
             let report = Report {
@@ -105,7 +106,7 @@ impl fmt::Display for PlanCheck {
 }
 
 impl Quota {
-    /// Which rolling limits of the plan differ from what the server says of them, in either direction: where it allows less, the
+    /// Which limits of the plan differ from what the server says of them, in either direction: where it allows less, the
     /// keys concerned keep to that; where it allows more, somebody may pay for more than the plan uses.
     ///
     /// It compares with the latest response that said anything of the limit. Tokens whose limits differ need plans of their own.

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "every test uses its own part")]
 
+pub(crate) mod capture;
+
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
