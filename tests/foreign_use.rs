@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{FOREVER, ms};
+use common::{BURST_BODY, FOREVER, SECOND, Server, after, at_once, ms};
 use http::Request;
 use http_body_util::Empty;
 use tokio::task::JoinSet;
@@ -49,19 +49,17 @@ fn hubspot_quota() -> Quota {
 
 /// Makes as many requests as may go, until the time is over.
 async fn saturate(quota: &Quota, sim: &Sim, time: Duration) {
-    let end = sim.elapsed() + time;
     let api = StackLayer::new(quota)
         .max_wait(FOREVER)
         .layer(sim.service());
     let mut workers = JoinSet::new();
     for _ in 0..2 * QUOTA {
-        let (api, sim) = (api.clone(), sim.clone());
-        workers.spawn(async move {
-            let left = || end.saturating_sub(sim.elapsed());
-            while let Ok(answer) = timeout(left(), api.clone().oneshot(request())).await {
-                answer.unwrap();
+        let api = api.clone();
+        workers.spawn(timeout(time, async move {
+            loop {
+                api.clone().oneshot(request()).await.unwrap();
             }
-        });
+        }));
     }
     workers.join_all().await;
 }
@@ -140,5 +138,141 @@ async fn all_seeds(share: f64, at_once: u32, seeds: u64, time: Duration) -> Figu
 async fn figures_of_ten_seeds() {
     for (share, at_once) in [(0.3, 1), (0.7, 1), (0.3, 20), (0.7, 20)] {
         all_seeds(share, at_once, 10, Duration::from_secs(1_200)).await;
+    }
+}
+
+const TIME: Duration = Duration::from_secs(600);
+
+#[tokio::test(start_paused = true)]
+async fn others_who_take_a_third_are_left_room() {
+    let figures = all_seeds(0.3, 1, 2, TIME).await;
+    assert!(figures.refused() < 0.01, "{figures:?}");
+    assert!(figures.used() >= 0.90, "{figures:?}");
+    assert!(figures.others_lost() <= 0.05, "{figures:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_who_take_most_are_left_room() {
+    let figures = all_seeds(0.7, 1, 2, TIME).await;
+    assert!(figures.refused() < 0.01, "{figures:?}");
+    assert!(figures.used() >= 0.90, "{figures:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_who_take_a_third_in_bursts_are_left_room() {
+    let figures = all_seeds(0.3, 20, 2, TIME).await;
+    assert!(figures.refused() < 0.01, "{figures:?}");
+    assert!(figures.used() >= 0.80, "{figures:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_who_take_most_in_bursts_are_left_room() {
+    let figures = all_seeds(0.7, 20, 2, TIME).await;
+    assert!(figures.refused() < 0.02, "{figures:?}");
+    assert!(figures.used() >= 0.75, "{figures:?}");
+}
+
+/// T12, T15. Responses overtake each other, and one in twenty takes longer than the window: its figures are of slots that have
+/// aged since.
+#[tokio::test(start_paused = true)]
+async fn a_sole_user_loses_nothing_to_the_figures() {
+    const MINUTES: Duration = Duration::from_secs(300);
+    let late = Latency::WAN.tail(0.05, ms(15_000));
+    let buckets = Windows::OneSecondBuckets { phase: None };
+    for (latency, windows, least) in [
+        (Latency::WAN, Windows::TrueRolling, 0.98),
+        (Latency::WAN, buckets, 0.98),
+        (late, Windows::TrueRolling, 0.90),
+    ] {
+        let sim = Sim::builder()
+            .burst(QUOTA, WINDOW)
+            .no_daily()
+            .windows(windows)
+            .latency(latency)
+            .service_time(Latency::uniform(ms(200), ms(600)))
+            .service_header(Some(ServiceHeader::Envoy))
+            .seed(7)
+            .build()
+            .unwrap();
+        let quota = hubspot_quota();
+        let watch = async {
+            loop {
+                sleep(ms(50)).await;
+                let usage = quota.usage("burst", &request()).unwrap();
+                assert_eq!((usage.foreign, usage.quota), (0, 190), "{usage:?}");
+            }
+        };
+        tokio::select! {
+            () = saturate(&quota, &sim, MINUTES) => {}
+            () = watch => {}
+        }
+        let stats = sim.stats().general;
+        let used = stats.counted as f64 / (QUOTA as f64 * MINUTES.as_secs_f64() / 10.0);
+        println!("{windows:?}: {:.1} % used", 100.0 * used);
+        assert_eq!(stats.refused_window, 0, "{stats:?}");
+        assert!(used >= least, "{used}");
+        assert!(quota.plan_check().is_empty());
+    }
+}
+
+/// T15. Others come, stay for a minute, and go.
+#[tokio::test(start_paused = true)]
+async fn what_others_used_is_ours_again_when_it_has_aged() {
+    for per_second in [4, 13] {
+        let sim = simulator(3, None);
+        let quota = hubspot_quota();
+        let others = async {
+            for _ in 0..60 * per_second {
+                sim.spend("t", 1);
+                sleep(SECOND / per_second).await;
+            }
+            // Their last request leaves the window; a little more for the responses to say so.
+            sleep(WINDOW + 2 * SECOND).await;
+            let before = sim.stats().general;
+            sleep(2 * WINDOW).await;
+            let after = sim.stats().general;
+            assert_eq!(before.refused_window, after.refused_window);
+            let used = (after.counted - before.counted) as f64 / (2 * QUOTA) as f64;
+            println!(
+                "{per_second} a second, and then nobody: {:.1} % used",
+                100.0 * used
+            );
+            assert!(used >= 0.95, "{used}");
+            assert_eq!(quota.usage("burst", &request()).unwrap().foreign, 0);
+        };
+        // The token is known before others use it.
+        sim.service().oneshot(request()).await.unwrap();
+        tokio::select! {
+            () = saturate(&quota, &sim, FOREVER) => {}
+            () = others => {}
+        }
+    }
+}
+
+/// A refusal that others explain is no reason to stop for a whole window.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_others_explain_is_a_short_pause() {
+    for (first_left, pause) in [("100", 1_000..=1_110), ("189", 10_000..=11_010)] {
+        let server = Server::new(move |nth, _| {
+            let (status, left, body) = match nth {
+                1 => (429, "0", BURST_BODY),
+                _ => (200, first_left, ""),
+            };
+            let told = [
+                ("x-hubspot-ratelimit-max", "190"),
+                ("x-hubspot-ratelimit-remaining", left),
+            ];
+            after(ms(100), at_once(status, &told, body))
+        });
+        let quota = hubspot_quota();
+        let api = StackLayer::new(&quota)
+            .max_wait(FOREVER)
+            .layer(server.clone());
+        api.clone().oneshot(request()).await.unwrap();
+        sleep(2 * SECOND).await;
+        assert_eq!(api.oneshot(request()).await.unwrap().status(), 200);
+        let times = server.times();
+        let paused = times[2] - times[1] - 100;
+        assert!(pause.contains(&paused), "{first_left}: {paused}");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use tower_quota::core::{Admission, Fingerprint, Keys, Ledger, Now, Permit, Subject, Tick};
+use tower_quota::core::{Admission, Fingerprint, Keys, Ledger, Now, Permit, Report, Subject, Tick};
 use tower_quota::plan::{Lane, Limit, Plan, RouteClass, Scope, Zone};
 
 const MS: u64 = 1_000_000;
@@ -187,6 +187,31 @@ fn nothing_that_matters_is_ever_forgotten() {
         ledger.cells() <= 4,
         "{} cells are left; one is the granted waiter's",
         ledger.cells()
+    );
+}
+
+/// Others who use the quota of a key are remembered until what they used has aged, and a little longer; then the key is blank.
+#[test]
+fn what_is_known_of_others_is_forgotten_in_its_time() {
+    let mut ledger = ledger([Limit::rolling("burst", 100, Duration::from_secs(10))]);
+    let permit = grant(&mut ledger, 20 * S, keys(7));
+    let mut said = Report::default();
+    (said.quota, said.remaining) = (Some(100), Some(50));
+    ledger.observe(at(20 * S), &permit, 0, &said);
+    ledger.settle(at(20 * S), permit, None);
+    churn(&mut ledger, 29 * S, 200);
+    let others = ledger.usage(at(29 * S), keys(7), 0).unwrap().foreign;
+    assert!((1..10).contains(&others), "{others}");
+    churn(&mut ledger, 100 * S, 200);
+    assert!(ledger.cells() <= 3, "{}", ledger.cells());
+    // A key that is used alone has nothing of the kind.
+    let permit = grant(&mut ledger, 100 * S, keys(8));
+    let empty = format!("{ledger:?}");
+    said.remaining = Some(99);
+    ledger.observe(at(100 * S), &permit, 0, &said);
+    assert_eq!(
+        empty.matches("told: None").count(),
+        format!("{ledger:?}").matches("told: None").count()
     );
 }
 

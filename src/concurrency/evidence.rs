@@ -34,7 +34,7 @@ pub(super) fn of_response<B>(
                 Headroom::Literal => literal(quota, signals),
             },
         },
-        Outcome::Refused(refusal) if is_load(quota, refusal) => Evidence::Overloaded,
+        Outcome::Refused(refusal) if is_load(quota, ticket, refusal) => Evidence::Overloaded,
         Outcome::Failed if is_overload(response.status()) => Evidence::Overloaded,
         _ => Evidence::Nothing,
     }
@@ -49,13 +49,21 @@ pub(super) fn of_error(error: &BoxError) -> Evidence {
     }
 }
 
-/// A locked record, a moved account and a day that is used up are refusals, too, but not for load.
-fn is_load(quota: &Quota, refusal: &Refusal) -> bool {
+/// A locked record, a moved account, a day that is used up and a window that others are known to use are refusals, too, but not
+/// for load.
+fn is_load(quota: &Quota, ticket: &Ticket, refusal: &Refusal) -> bool {
     match refusal {
-        Refusal::Token => true,
+        // It may have been any of them.
+        Refusal::Token => {
+            let limits = quota.plan().limits().iter();
+            !limits
+                .filter(|limit| limit.governs_class(ticket.class))
+                .any(|limit| quota.explains_refusals(ticket, limit.name()))
+        }
         Refusal::Limit(name) => {
             let limit = quota.plan().limit(name);
             !limit.is_some_and(|limit| matches!(limit.rule(), Rule::Calendar { .. }))
+                && !quota.explains_refusals(ticket, name)
         }
         Refusal::Account | Refusal::Request => false,
     }

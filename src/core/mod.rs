@@ -16,6 +16,21 @@
 //! When the response says how long the server worked after it had counted the request, that time is credited: the slot is
 //! free at r + W - service, never before s + W. A figure beyond the whole round trip is something else and is not believed.
 //!
+//! # Others
+//!
+//! Other programs may spend the same quota, unseen. A response that says how many requests are left ([`Report`]) tells how many the
+//! server has counted. What of that we cannot have sent ourselves proves that there are others; as long as all of it can be ours,
+//! nothing is ever kept free, so that a sole user loses nothing, however late or out of order responses arrive.
+//!
+//! Once others are known, their requests in the window are estimated, and so many slots are blocked, with a margin for those who
+//! come until the next request arrives: more where they come in bursts. A request of others leaves the window like one of ours,
+//! so what is blocked ages by itself, one window after the last response that told of it at the latest. Meanwhile our own
+//! requests are spread over the window instead of going all at once, because it is their responses that tell. If others have not
+//! been seen for a window, all of this is forgotten.
+//!
+//! `cargo test --release --test foreign_use -- --ignored --nocapture` prints what comes of it. Where the window is short against
+//! the round trip (5 per 1 s, half a second on the way), what a response tells is too old to help much.
+//!
 //! # Fairness
 //!
 //! Waiters of one limit are served in the order in which they came. A waiter stands in the queue of the limit that holds it

@@ -130,10 +130,12 @@ impl Rolling {
         Some((known / f64::from(self.quota(window))).clamp(0.0, 1.0))
     }
 
-    /// Whether a refusal is no surprise, because others use the quota too.
+    /// Whether a refusal is no surprise, because others use the quota too, or the process before may have.
     pub(super) fn explains_refusals(&self, now: Tick, window: &Window) -> bool {
-        self.foreign()
-            .is_some_and(|foreign| foreign.explains_refusals(now, self.quota(window)))
+        self.cold(now, window).is_some()
+            || self
+                .foreign()
+                .is_some_and(|foreign| foreign.explains_refusals(now, self.quota(window)))
     }
 
     fn cold(&self, now: Tick, window: &Window) -> Option<Cold> {

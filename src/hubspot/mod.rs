@@ -57,6 +57,10 @@ use crate::{Api, Quota};
 
 /// All that a [`Quota`] must know of HubSpot: the limits of `tier`, its paths and its responses. `zone` is the time zone set in
 /// the account, see [`plan()`].
+///
+/// A process that starts cannot know what the one before it has used ([`ColdStart`](crate::plan::ColdStart)): each token's first
+/// request goes alone and asks how much of the burst is left, and searches and association calls, which never say so, begin 2 s and
+/// 11 s after the start.
 pub fn api(tier: Tier, zone: Zone) -> Api {
     Api::new(plan(tier, zone))
         .routes(HubspotRoutes)

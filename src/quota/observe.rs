@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Permit, Quota};
+use super::{Permit, Quota, Ticket};
 use crate::core::{ForeignUse, News, Report};
 use crate::plan::{Limit, Rule};
 use crate::signal::{Outcome, Signals};
@@ -106,6 +106,14 @@ impl fmt::Display for PlanCheck {
 }
 
 impl Quota {
+    /// Whether a refusal by this limit is no surprise, because others are known to use it.
+    pub(crate) fn explains_refusals(&self, ticket: &Ticket, limit: &str) -> bool {
+        let Some(limit) = self.limit_index(limit) else {
+            return false;
+        };
+        self.ledger(|ledger, now| ledger.explains_refusals(now, ticket.keys, limit))
+    }
+
     /// Which limits of the plan differ from what the server says of them, in either direction: where it allows less, the
     /// keys concerned keep to that; where it allows more, somebody may pay for more than the plan uses.
     ///

@@ -95,4 +95,52 @@ impl Log {
     pub(super) fn total(&self) -> f64 {
         self.total
     }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn tick(millis: u64) -> Tick {
+        Tick::from(Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn sums_are_of_half_open_intervals() {
+        let mut log = Log::default();
+        for millis in 1..=10 {
+            log.add(tick(millis), 1.0);
+        }
+        log.add(tick(5), 0.5);
+        for (from, to, sum) in [
+            (0, 10, 10.5),
+            (1, 9, 8.5),
+            (4, 5, 1.5),
+            (5, 5, 0.0),
+            (7, 3, 0.0),
+        ] {
+            assert_eq!(log.sum(tick(from), tick(to)), sum, "({from}, {to}]");
+        }
+        assert_eq!(log.remove(tick(5), 9.0), 1.5);
+        assert_eq!(log.remove(tick(5), 9.0), 0.0);
+        assert_eq!(log.sum(tick(0), tick(10)), 9.0);
+        log.forget(tick(8));
+        assert_eq!((log.total(), log.len()), (2.0, 2));
+    }
+
+    #[test]
+    fn a_log_never_grows_beyond_its_bound() {
+        let mut log = Log::default();
+        for millis in 0..5_000 {
+            log.add(tick(millis), 1.0);
+        }
+        assert_eq!((log.total(), log.len()), (1024.0, 1024));
+    }
 }

@@ -6,10 +6,15 @@
 //! leave, because each leaves one window after it came, and expects new ones at the rate and with the variance that it has seen
 //! so far.
 //!
+//! A process may start in the middle of a window, and ticks do not go below zero. So all ticks that are kept here are two windows
+//! later than those outside ([`Foreign::inside`]).
+//!
 //! All times are those of sending: the server counts one uplink later, but that is so for ours, for the others and for the
 //! request that is to be sent next, and cancels out.
 
 mod log;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -25,7 +30,7 @@ const MEMORY: f64 = 4.0;
 /// Responses whose request is older than the newest by more than this part of a window say nothing.
 const OLDEST: u32 = 4;
 /// So many standard deviations are left free beyond what is expected: about 98 of 100 futures fit.
-const DEVIATIONS: f64 = 2.0;
+const DEVIATIONS: f64 = 2.2;
 /// Requests of others come one by one or in bursts, so that more than expected is likelier than less. This corrects the
 /// quantile for it, in bursts: the second term of Cornish and Fisher (1938), `(DEVIATIONS² - 1) / 6`.
 const SKEW: f64 = (DEVIATIONS * DEVIATIONS - 1.0) / 6.0;
@@ -78,7 +83,7 @@ pub(super) struct Foreign {
     others: Log,
     /// The newest request that was answered with figures.
     newest: Tick,
-    /// The last time at which there were any others.
+    /// The last time at which there certainly were others.
     last_seen: Tick,
     /// Mean square error of the number of foreign requests at `newest`.
     variance: f64,
@@ -103,34 +108,40 @@ impl Foreign {
         own: impl Iterator<Item = (Tick, u32)>,
         unlogged: u32,
     ) -> Self {
+        let inside = |at: Tick| at.after(length * 2);
         let mut foreign = Self {
             length,
-            since: sample.arrived,
+            since: inside(sample.arrived),
             unlogged,
             own: Log::default(),
             others: Log::default(),
-            newest: sample.sent.before(length),
-            last_seen: sample.sent,
+            newest: inside(sample.sent).before(length),
+            last_seen: inside(sample.sent),
             variance: 0.0,
             rate: 0.0,
             spread: 0.0,
             // What leaves in the first window is a guess, and its corrections look like requests that come.
-            measured: sample.sent.after(length),
-            steps: f64::from(STEPS),
+            measured: inside(sample.sent).after(length),
+            steps: f64::from(STEPS / 2),
             network: sample.network(),
             next: Tick::ZERO,
         };
         for (latest, slots) in own {
-            let sent = foreign.on_grid(latest.before(foreign.network));
+            let sent = foreign.on_grid(inside(latest).before(foreign.network));
             foreign.own.add(sent, f64::from(slots));
         }
-        // Nothing is known of when they came: evenly in the window before, as if they always did.
+        // Nothing is known of when they came: evenly in the window before, as if they always did. Of those who come the half is
+        // expected, because they may have been the process before this one.
         let seconds = length.as_secs_f64();
         let own = foreign.own.total() + f64::from(unlogged) / 2.0;
-        foreign.rate = (f64::from(sample.used) - own).max(1.0) / seconds;
+        foreign.rate = (f64::from(sample.used) - own).max(1.0) / seconds / 2.0;
         foreign.spread = foreign.rate;
         foreign.variance = f64::from(sample.used) * f64::from(sample.used);
         foreign
+    }
+
+    fn inside(&self, at: Tick) -> Tick {
+        at.after(self.length * 2)
     }
 
     fn grain(&self) -> Duration {
@@ -143,8 +154,9 @@ impl Foreign {
 
     /// We send a request, or are about to. `quota` is what we keep to.
     pub(super) fn sent(&mut self, now: Tick, quota: u32) {
-        self.own.add(self.on_grid(now), 1.0);
         let left = (f64::from(quota) - self.known(now)).max(1.0);
+        let now = self.inside(now);
+        self.own.add(self.on_grid(now), 1.0);
         // A timer may be late, and its steps longer than the gap.
         let due = self.next.max(now.before(self.grain()));
         self.next = due.after(self.length.mul_f64(PACE / left));
@@ -152,6 +164,7 @@ impl Foreign {
 
     /// The request whose slot was taken then was not sent after all.
     pub(super) fn unsent(&mut self, taken: Tick) {
+        let taken = self.inside(taken);
         if taken < self.since {
             self.unlogged = self.unlogged.saturating_sub(1);
         } else {
@@ -176,16 +189,14 @@ impl Foreign {
         } else {
             self.network = network.min(usual.mul_f64(1.001));
         }
+        let sent = self.inside(sample.sent);
         if !timed {
-            return (sample.sent, (self.network / 4).max(self.grain()));
+            return (sent, (self.network / 4).max(self.grain()));
         }
         let half = network.max(self.network) / 2;
         let late = (network / 2).saturating_sub(self.network / 2);
         let early = (self.network / 2).saturating_sub(network / 2);
-        (
-            sample.sent.after(late).before(early),
-            half.max(self.grain()),
-        )
+        (sent.after(late).before(early), half.max(self.grain()))
     }
 
     /// Takes in what a response says.
@@ -199,7 +210,7 @@ impl Foreign {
         if self.newest.since(sent) > self.length / OLDEST {
             return;
         }
-        if sample.arrived.since(self.since) > self.length {
+        if self.inside(sample.arrived).since(self.since) > self.length {
             self.unlogged = 0;
         }
         let unlogged = f64::from(self.unlogged);
@@ -230,7 +241,8 @@ impl Foreign {
             self.left(-change, sent);
         }
         self.newest = self.newest.max(sent);
-        if self.present() >= 1.0 {
+        // So few may be an error, which a sole user must not pay for.
+        if self.present() > 1.0 + 3.0 * self.variance.sqrt() {
             self.last_seen = self.newest;
         }
         self.measure();
@@ -315,12 +327,13 @@ impl Foreign {
 
     /// How many foreign requests of those that we know of are in the window of a request that is sent now.
     pub(super) fn known(&self, now: Tick) -> f64 {
+        let now = self.inside(now);
         self.others.sum(now.before(self.length), Tick::NEVER)
     }
 
     /// How many slots a request that is sent now must leave to others. `held` of ours are on their way.
     pub(super) fn blocked(&self, now: Tick, held: u32) -> u32 {
-        if now < self.next {
+        if self.inside(now) < self.next {
             return u32::MAX;
         }
         let silence = self.silence(now);
@@ -346,6 +359,7 @@ impl Foreign {
 
     /// When fewer may be blocked although no response has arrived.
     pub(super) fn next_change(&self, now: Tick) -> Option<Tick> {
+        let now = self.inside(now);
         let (oldest, _) = self.others.range(now.before(self.length), Tick::NEVER);
         // Looking a few times per window is enough.
         let leaves = |time: Tick| {
@@ -357,7 +371,8 @@ impl Foreign {
         let silent = self.newest.after(self.length / 2).next();
         let stale = self.newest.after(self.length);
         let later = [Some(self.next), leaves, Some(silent), Some(stale)];
-        later.into_iter().flatten().filter(|at| *at > now).min()
+        let next = later.into_iter().flatten().filter(|at| *at > now).min();
+        next.map(|at| at.before(self.length * 2))
     }
 
     /// Whether all that we knew of has left.
@@ -367,7 +382,7 @@ impl Foreign {
 
     /// How long ago the newest request was sent that was answered with figures.
     pub(super) fn silence(&self, now: Tick) -> Duration {
-        now.since(self.newest)
+        self.inside(now).since(self.newest)
     }
 
     /// Whether there have been no others for a whole window.
@@ -377,6 +392,7 @@ impl Foreign {
 
     /// Whether others are known for long enough, and to be so many, that a refusal says nothing new of how requests are counted.
     pub(super) fn explains_refusals(&self, now: Tick, quota: u32) -> bool {
-        now.since(self.since) >= self.length / 10 && self.known(now) * 32.0 >= f64::from(quota)
+        self.inside(now).since(self.since) >= self.length / 10
+            && self.known(now) * 32.0 >= f64::from(quota)
     }
 }

@@ -8,7 +8,7 @@ use crate::core::claims::Claim;
 use crate::core::keys::Keys;
 use crate::core::kind::Kind;
 use crate::core::network::LEAST_LATE_ARRIVAL;
-use crate::core::place::{Place, Subject};
+use crate::core::place::Subject;
 use crate::core::tick::Now;
 use crate::core::told::ForeignUse;
 use crate::core::window::Cold;
@@ -96,9 +96,9 @@ impl Ledger {
     /// Whether a refusal by this limit is no surprise, because others are known to use it.
     pub fn explains_refusals(&mut self, now: Now, keys: Keys, limit: usize) -> bool {
         let now = self.advance(now);
-        let Some(id) = u8::try_from(limit)
-            .ok()
-            .and_then(|limit| self.table.find(Place::Limit(limit), &keys))
+        let Some(id) = self
+            .place(Subject::Limit(limit))
+            .and_then(|place| self.table.find(place, &keys))
         else {
             return false;
         };
