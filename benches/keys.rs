@@ -276,7 +276,7 @@ fn print(memory: &[(&str, Value)], speed: &[Speed]) {
         .into_iter()
         .chain(columns.map(|(title, _)| title))
         .collect();
-    support::print_table(&header, &rows);
+    print!("{}", support::table(&header, &rows));
     println!("\nns per request (admitted, sent, settled), tokens in no order\n");
     let rows: Vec<Vec<String>> = speed
         .iter()
@@ -286,7 +286,7 @@ fn print(memory: &[(&str, Value)], speed: &[Speed]) {
         })
         .collect();
     let header = ["through", "1 key", "1,000 keys", "1,000,000 keys"];
-    support::print_table(&header, &rows);
+    print!("{}", support::table(&header, &rows));
 }
 
 fn to_json(memory: &[(&str, Value)], speed: &[Speed]) -> Value {

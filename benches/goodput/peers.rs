@@ -1,26 +1,11 @@
-//! How much of a quota is used, and how often the server refuses: ours against other limiters.
+//! Ours beside other people's limiters.
 //!
-//! ```text
-//! cargo bench --bench goodput                   the table, and target/goodput.svg
-//! cargo bench --bench goodput -- --json         the same as one JSON object
-//! cargo bench --bench goodput -- --million      a million requests per scenario with the network floor on
-//! ```
-//!
-//! Every run has its own runtime in paused time and its own simulator with true rolling windows. Demand is saturating: `tasks`
-//! tasks make `total` calls as fast as they may. A call that is refused is repeated after an exponential backoff until it is done.
-//!
-//! Ends with exit code 1 when ours is refused once or uses less than it must.
+//! Demand is saturating: `tasks` tasks make `total` calls as fast as they may. A call that is refused is repeated after an
+//! exponential backoff until it is done.
 
-mod support;
-
-#[path = "support/chart.rs"]
-mod chart;
-#[path = "support/limiters.rs"]
-mod limiters;
-
-use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,32 +15,27 @@ use serde_json::json;
 use tower::{Service, ServiceExt};
 use tower_quota::sim::{Latency, ServiceHeader, Sim, Windows};
 
-use limiters::{
+use crate::drive::{MILLISECOND, backoff, parallel, simulate};
+use crate::limiters::{
     ALL, Allowance, Client, Limiter, OURS, OURS_WITH_FLOOR, OURS_WITHOUT_HEADER, Server, TOWER,
 };
+use crate::{Table, chart, support};
 
-const MILLISECOND: Duration = Duration::from_millis(1);
 const SEEDS: u64 = 10;
 
-/// 20 ms + exp(30 ms) each way, 2 % tails to 1.5 s.
-const WAN: Latency = Latency::WAN;
-/// The same without a least time: the worst for a limiter that believes in one.
-const NO_BASE: Latency = Latency::exponential(Duration::ZERO, Duration::from_millis(30))
-    .tail(0.02, Duration::from_millis(1500));
-
 #[derive(Clone, Copy)]
-struct Scenario {
-    name: &'static str,
-    allowance: Allowance,
-    tasks: usize,
-    total: u64,
-    latency: Latency,
-    windows: Windows,
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) allowance: Allowance,
+    pub(crate) tasks: usize,
+    pub(crate) total: u64,
+    pub(crate) latency: Latency,
+    pub(crate) windows: Windows,
     /// What ours must use at least, in percent: with the service-time header, and without.
-    used: (f64, f64),
+    pub(crate) used: (f64, f64),
 }
 
-const SCENARIOS: [Scenario; 3] = [
+pub(crate) const SCENARIOS: [Scenario; 3] = [
     Scenario::new("100 per 10 s", (100, 10), 200, 3_000, (97.0, 92.0)),
     Scenario::new("190 per 10 s", (190, 10), 400, 6_000, (98.0, 93.0)),
     Scenario::new("5 per 1 s", (5, 1), 100, 300, (87.0, 64.0)),
@@ -78,7 +58,7 @@ impl Scenario {
             allowance,
             tasks,
             total,
-            latency: WAN,
+            latency: Latency::WAN,
             windows: Windows::TrueRolling,
             used,
         }
@@ -107,9 +87,9 @@ impl Scenario {
 
 /// What the server saw, summed over all seeds.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    attempts: u64,
-    refused: u64,
+pub(crate) struct Seen {
+    pub(crate) attempts: u64,
+    pub(crate) refused: u64,
     ideal: Duration,
     /// Until the last request was admitted.
     elapsed: Duration,
@@ -133,17 +113,11 @@ impl Seen {
 }
 
 fn run(limiter: &Limiter, scenario: &Scenario, seed: u64) -> Seen {
-    fastrand::seed(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime can be built");
-    runtime.block_on(async {
+    simulate(seed, async {
         let sim = scenario.simulator(limiter.header, seed);
         let server = Server::Sim(sim.service());
         let client = (limiter.client)(server, scenario.allowance);
-        let left = std::sync::Arc::new(AtomicU64::new(scenario.total));
+        let left = Arc::new(AtomicU64::new(scenario.total));
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..scenario.tasks {
             tasks.spawn(make_calls(client.clone(), left.clone()));
@@ -162,7 +136,7 @@ fn run(limiter: &Limiter, scenario: &Scenario, seed: u64) -> Seen {
     })
 }
 
-async fn make_calls(mut client: Client, left: std::sync::Arc<AtomicU64>) {
+async fn make_calls(mut client: Client, left: Arc<AtomicU64>) {
     let take = |left: u64| left.checked_sub(1);
     while left
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
@@ -183,15 +157,8 @@ async fn make_calls(mut client: Client, left: std::sync::Arc<AtomicU64>) {
     }
 }
 
-/// 500 ms, then twice as long each time up to 8 s, all with a jitter of half of it to either side.
-fn backoff(attempt: u32) -> Duration {
-    const LONGEST: Duration = Duration::from_secs(8);
-    let whole = 500 * MILLISECOND * 2_u32.saturating_pow(attempt.min(8));
-    whole.min(LONGEST).mul_f64(0.5 + fastrand::f64())
-}
-
-/// Runs every limiter in every scenario with every seed, on all processors. The results do not depend on their number.
-fn run_all(
+/// Runs every limiter in every scenario with every seed, and sums over the seeds.
+pub(crate) fn run_all(
     limiters: &[Limiter],
     scenarios: &[Scenario],
     seeds: std::ops::Range<u64>,
@@ -202,36 +169,18 @@ fn run_all(
             jobs.extend((0..scenarios.len()).map(|column| (row, column, seed)));
         }
     }
-    let results = Mutex::new(vec![vec![Seen::default(); scenarios.len()]; limiters.len()]);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some((row, column, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let seen = run(&limiters[*row], &scenarios[*column], *seed);
-            results.lock().expect("nobody panics")[*row][*column].add(&seen);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
+    let seen = parallel(&jobs, |&(row, column, seed)| {
+        run(&limiters[row], &scenarios[column], seed)
     });
-    results.into_inner().expect("nobody panics")
+    let mut sums = vec![vec![Seen::default(); scenarios.len()]; limiters.len()];
+    for ((row, column, _), seen) in jobs.iter().zip(&seen) {
+        sums[*row][*column].add(seen);
+    }
+    sums
 }
 
-fn main() -> ExitCode {
+pub(crate) fn table() -> Table {
     let mut failures = Vec::new();
-    if support::has_flag("--million") {
-        million(&mut failures);
-    } else {
-        compare(&mut failures);
-    }
-    for failure in &failures {
-        eprintln!("FAILED: {failure}");
-    }
-    ExitCode::from(u8::from(!failures.is_empty()))
-}
-
-fn compare(failures: &mut Vec<String>) {
     let seen = run_all(&ALL, &SCENARIOS, 1..1 + SEEDS);
     let buckets = SCENARIOS.map(|scenario| Scenario {
         windows: Windows::OneSecondBuckets { phase: None },
@@ -257,7 +206,7 @@ fn compare(failures: &mut Vec<String>) {
     }
     for (limiter, row) in ALL.iter().zip(&seen).filter(|(limiter, _)| limiter.ours) {
         for (scenario, seen) in SCENARIOS.iter().zip(row) {
-            check(limiter, scenario, seen, failures);
+            check(limiter, scenario, seen, &mut failures);
         }
     }
     let chart = support::target_dir().join("goodput.svg");
@@ -265,27 +214,25 @@ fn compare(failures: &mut Vec<String>) {
     if let Err(error) = &drawn {
         failures.push(format!("{} cannot be written: {error}", chart.display()));
     }
-    if support::has_flag("--json") {
-        let table = |limiters: &[Limiter], seen: &[Vec<Seen>]| json_rows(limiters, seen);
-        println!(
-            "{}",
-            json!({
-                "bench": "goodput",
-                "seeds": SEEDS,
-                "rows": table(&ALL, &seen),
-                "one_second_buckets": table(&tried, &seen_by_buckets),
-                "passed": failures.is_empty(),
-            })
-        );
-        return;
-    }
-    println!("goodput: refused / used, {SEEDS} seeds summed (cargo bench --bench goodput)\n");
-    print_rows(&ALL, &SCENARIOS, &seen);
-    println!("\nThe same against a server with one-second buckets:\n");
-    print_rows(&tried, &SCENARIOS, &seen_by_buckets);
-    print_notes(&seen);
+    let json = json!({
+        "seeds": SEEDS,
+        "rows": json_rows(&ALL, &seen),
+        "one_second_buckets": json_rows(&tried, &seen_by_buckets),
+    });
+    let mut text = format!(
+        "goodput: refused / used, {SEEDS} seeds summed (cargo bench --bench goodput)\n\n{}\n\
+         The same against a server with one-second buckets:\n\n{}{}",
+        rows(&ALL, &SCENARIOS, &seen),
+        rows(&tried, &SCENARIOS, &seen_by_buckets),
+        notes(&seen)
+    );
     if drawn.is_ok() {
-        println!("\nchart: {}", chart.display());
+        let _ = writeln!(text, "\nchart: {}", chart.display());
+    }
+    Table {
+        text,
+        json,
+        failures,
     }
 }
 
@@ -311,7 +258,7 @@ fn names(scenarios: &[Scenario]) -> Vec<&'static str> {
     scenarios.iter().map(|scenario| scenario.name).collect()
 }
 
-fn print_rows(limiters: &[Limiter], scenarios: &[Scenario], seen: &[Vec<Seen>]) {
+pub(crate) fn rows(limiters: &[Limiter], scenarios: &[Scenario], seen: &[Vec<Seen>]) -> String {
     let header: Vec<&str> = ["limiter"].into_iter().chain(names(scenarios)).collect();
     let cell = |seen: &Seen| {
         // Not a single one is told from nearly none.
@@ -331,13 +278,14 @@ fn print_rows(limiters: &[Limiter], scenarios: &[Scenario], seen: &[Vec<Seen>]) 
                 .collect()
         })
         .collect();
-    support::print_table(&header, &rows);
+    support::table(&header, &rows)
 }
 
-fn print_notes(seen: &[Vec<Seen>]) {
-    println!("\nused:     ideal time / time until the last request was admitted");
-    println!("emulated: the crate's own decisions, but its waiting with tokio's timer, because");
-    println!("          its own waiting uses the real time only\n");
+fn notes(seen: &[Vec<Seen>]) -> String {
+    let mut text = "\nused:     ideal time / time until the last request was admitted\n\
+                    emulated: the crate's own decisions, but its waiting with tokio's timer, because\n          \
+                    its own waiting uses the real time only\n\n"
+        .to_owned();
     for (column, scenario) in SCENARIOS.iter().enumerate() {
         let ours = seen[0][column].used_percent();
         let faster: Vec<String> = ALL
@@ -358,11 +306,13 @@ fn print_notes(seen: &[Vec<Seen>]) {
             true => "nobody".to_owned(),
             false => faster.join("; "),
         };
-        println!(
+        let _ = writeln!(
+            text,
             "{}: uses more than ours with the header: {faster}",
             scenario.name
         );
     }
+    text
 }
 
 fn json_rows(limiters: &[Limiter], seen: &[Vec<Seen>]) -> serde_json::Value {
@@ -397,50 +347,4 @@ fn chart_rows(seen: &[Vec<Seen>]) -> Vec<chart::Row> {
                 .collect(),
         })
         .collect()
-}
-
-/// What the network floor risks. Many short runs instead of a long one, because the floor is least certain when it has just been learnt.
-fn million(failures: &mut Vec<String>) {
-    const RUNS: u64 = 100;
-    let long = |scenario: Scenario| Scenario {
-        total: 1_000_000 / RUNS,
-        ..scenario
-    };
-    let wan = SCENARIOS.map(long);
-    let no_base = SCENARIOS.map(|scenario| Scenario {
-        latency: NO_BASE,
-        ..long(scenario)
-    });
-    let limiters = [OURS, OURS_WITH_FLOOR];
-    println!("goodput --million: 1,000,000 requests per cell in {RUNS} runs, refused / used\n");
-    for (title, scenarios, has_floor) in [
-        ("20 ms + exp(30 ms) each way, 2 % tails to 1.5 s", wan, true),
-        (
-            "no least time: exp(30 ms) each way, 2 % tails to 1.5 s",
-            no_base,
-            false,
-        ),
-    ] {
-        let seen = run_all(&limiters, &scenarios, 1..1 + RUNS);
-        println!("{title}:\n");
-        print_rows(&limiters, &scenarios, &seen);
-        println!();
-        for (nth, (limiter, row)) in limiters.iter().zip(&seen).enumerate() {
-            // Where the network has no floor, crediting one is what the bench is there to judge; without it all is proven.
-            let promised = has_floor || nth == 0;
-            for (scenario, seen) in scenarios.iter().zip(row) {
-                println!(
-                    "{}, {}: {} of {} refused",
-                    limiter.name, scenario.name, seen.refused, seen.attempts
-                );
-                if promised && seen.refused > 0 {
-                    failures.push(format!(
-                        "{}, {}, {title}: {} refused",
-                        limiter.name, scenario.name, seen.refused
-                    ));
-                }
-            }
-        }
-        println!();
-    }
 }
