@@ -22,7 +22,7 @@ use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_quota::clock::Clock;
 use tower_quota::core::{Admission, Fingerprint, Keys, Ledger, Now, Tick};
 use tower_quota::hubspot::{self, Tier};
-use tower_quota::plan::{Limit, Plan, RouteClass, Zone};
+use tower_quota::plan::{Lane, Limit, Plan, RouteClass, Zone};
 use tower_quota::{Quota, TokenLimitLayer};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -152,7 +152,8 @@ fn keys(token: u64) -> Keys {
 
 /// One request that is admitted, sent and answered at once.
 fn request(ledger: &mut Ledger, now: Now, keys: Keys) {
-    let Admission::Granted(mut permit) = ledger.admit(now, keys, RouteClass::General, Tick::NEVER)
+    let Admission::Granted(mut permit) =
+        ledger.admit(now, keys, RouteClass::General, Lane::Bulk, Tick::NEVER)
     else {
         panic!("there is a slot");
     };

@@ -102,6 +102,7 @@ mod macros;
 pub mod plan;
 pub mod quota;
 pub mod request;
+pub mod search;
 pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -112,6 +113,7 @@ pub use self::backoff::RetryAfterLayer;
 pub use self::error::{BoxError, ConfigError, QuotaError};
 pub use self::limit::TokenLimitLayer;
 pub use self::quota::Quota;
+pub use self::search::{ClassBudgetLayer, SearchBudgetLayer};
 
 /// The examples of the README are compiled with the others.
 #[cfg(all(doctest, feature = "hubspot"))]

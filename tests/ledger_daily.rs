@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tower_quota::core::{Admission, Keys, Ledger, Now, Permit, Progress, Subject, Tick};
-use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Zone};
+use tower_quota::plan::{Lane, Limit, Plan, RouteClass, Rule, Zone};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -44,7 +44,7 @@ fn ledger(quota: u32, zone: Zone) -> Ledger {
 }
 
 fn admit(ledger: &mut Ledger, now: u64) -> Option<Permit> {
-    match ledger.admit(at(now), Keys::SHARED, GENERAL, at(now).tick) {
+    match ledger.admit(at(now), Keys::SHARED, GENERAL, Lane::Bulk, at(now).tick) {
         Admission::Granted(permit) => Some(permit),
         Admission::Denied(_) => None,
         Admission::Waiting(waiter) => match ledger.poll(at(now), waiter, None) {
@@ -110,9 +110,13 @@ fn who_waits_for_midnight_is_told_when_it_comes() {
     // The 29th of March begins at 23:00Z of the 28th and has 23 hours.
     let permit = send(&mut ledger, 23 * HOUR).unwrap();
     ledger.settle(at(23 * HOUR), permit, None);
-    let Admission::Waiting(waiter) =
-        ledger.admit(at(23 * HOUR + 1), Keys::SHARED, GENERAL, Tick::NEVER)
-    else {
+    let Admission::Waiting(waiter) = ledger.admit(
+        at(23 * HOUR + 1),
+        Keys::SHARED,
+        GENERAL,
+        Lane::Bulk,
+        Tick::NEVER,
+    ) else {
         panic!("the day is used up");
     };
     let Progress::Waiting { waiter, until } = ledger.poll(at(23 * HOUR + 1), waiter, None) else {
@@ -161,7 +165,8 @@ fn at_the_full_hour_of_an_unknown_zone_one_request_asks() {
     ledger.fail(at(HOUR + 1), asks);
     assert!(admit(&mut ledger, 2 * HOUR - 1).is_none());
     let asks = send(&mut ledger, 2 * HOUR).unwrap();
-    let Admission::Waiting(waiter) = ledger.admit(at(2 * HOUR), Keys::SHARED, GENERAL, Tick::NEVER)
+    let Admission::Waiting(waiter) =
+        ledger.admit(at(2 * HOUR), Keys::SHARED, GENERAL, Lane::Bulk, Tick::NEVER)
     else {
         panic!("one asks");
     };
@@ -204,7 +209,8 @@ fn when_the_one_who_asks_gives_up_the_next_one_asks() {
     let mut ledger = ledger(2, Zone::UNKNOWN);
     ledger.pause(at(10), Keys::SHARED, Subject::Limit(0), at(HOUR).tick);
     let asks = send(&mut ledger, HOUR).unwrap();
-    let Admission::Waiting(waiter) = ledger.admit(at(HOUR), Keys::SHARED, GENERAL, Tick::NEVER)
+    let Admission::Waiting(waiter) =
+        ledger.admit(at(HOUR), Keys::SHARED, GENERAL, Lane::Bulk, Tick::NEVER)
     else {
         panic!("one asks");
     };
@@ -235,7 +241,13 @@ fn a_zone_that_is_learnt_ends_the_asking() {
     };
     ledger.set_rule(at(20), 0, &rule).unwrap();
     let _held = send(&mut ledger, HOUR).unwrap();
-    let too_late = ledger.admit(at(HOUR), Keys::SHARED, GENERAL, at(DAY - 1).tick);
+    let too_late = ledger.admit(
+        at(HOUR),
+        Keys::SHARED,
+        GENERAL,
+        Lane::Bulk,
+        at(DAY - 1).tick,
+    );
     assert!(
         matches!(too_late, Admission::Denied(denial) if seconds(denial.until) == DAY),
         "{too_late:?}"
@@ -250,7 +262,8 @@ fn a_wall_clock_that_is_set_right_ends_the_day_in_time() {
         wall: wall(400 * DAY),
         ..at(0)
     };
-    let Admission::Granted(mut permit) = ledger.admit(ahead, Keys::SHARED, GENERAL, Tick::NEVER)
+    let Admission::Granted(mut permit) =
+        ledger.admit(ahead, Keys::SHARED, GENERAL, Lane::Bulk, Tick::NEVER)
     else {
         panic!("it is the first request");
     };
@@ -401,7 +414,8 @@ fn whoever_asks_in_vain_leaves_it_to_the_next() {
     let mut ledger = ledger(2, Zone::UNKNOWN);
     ledger.pause(at(10), Keys::SHARED, Subject::Limit(0), at(HOUR).tick);
     let asks = send(&mut ledger, HOUR).unwrap();
-    let Admission::Waiting(next) = ledger.admit(at(HOUR), Keys::SHARED, GENERAL, Tick::NEVER)
+    let Admission::Waiting(next) =
+        ledger.admit(at(HOUR), Keys::SHARED, GENERAL, Lane::Bulk, Tick::NEVER)
     else {
         panic!("one asks");
     };

@@ -10,7 +10,7 @@ use tower_quota::core::{
     Admission, DenialReason, Fingerprint, Keys, Ledger, Now, Permit, Progress, Subject, Tick,
     WaiterId,
 };
-use tower_quota::plan::{Limit, MAX_LIMITS_PER_CLASS, Plan, RouteClass, Rule, Scope, Zone};
+use tower_quota::plan::{Lane, Limit, MAX_LIMITS_PER_CLASS, Plan, RouteClass, Rule, Scope, Zone};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -53,7 +53,7 @@ fn ledger(limits: impl IntoIterator<Item = Limit>) -> Ledger {
 
 /// For ever, or as long as `deadline`.
 fn enter(ledger: &mut Ledger, now: u64, class: RouteClass) -> Result<Permit, WaiterId> {
-    match ledger.admit(at(now), keys(1), class, Tick::NEVER) {
+    match ledger.admit(at(now), keys(1), class, Lane::Bulk, Tick::NEVER) {
         Admission::Granted(permit) => Ok(permit),
         Admission::Waiting(waiter) => Err(waiter),
         Admission::Denied(denial) => panic!("{denial:?}"),
@@ -290,7 +290,13 @@ fn t2_idle_time_earns_nothing() {
         spend(&mut ledger, idle, GENERAL, 100);
         for later in [0, 1, 5 * S, 10 * S] {
             assert_eq!(used(&mut ledger, idle + later, 0), 100);
-            let denied = ledger.admit(at(idle + later), keys(1), GENERAL, tick(idle + later));
+            let denied = ledger.admit(
+                at(idle + later),
+                keys(1),
+                GENERAL,
+                Lane::Bulk,
+                tick(idle + later),
+            );
             assert!(
                 matches!(denied, Admission::Denied(denial) if denial.until == tick(idle + 10 * S + 1))
             );
@@ -315,11 +321,13 @@ fn t3_ten_thousand_at_a_barrier_never_exceed_the_quota() {
                 barrier.wait();
                 (0..10_000 / THREADS)
                     .filter_map(|_| {
-                        match ledger
-                            .lock()
-                            .unwrap()
-                            .admit(at(S), keys(1), GENERAL, Tick::NEVER)
-                        {
+                        match ledger.lock().unwrap().admit(
+                            at(S),
+                            keys(1),
+                            GENERAL,
+                            Lane::Bulk,
+                            Tick::NEVER,
+                        ) {
                             Admission::Granted(permit) => Some(permit),
                             _ => None,
                         }
@@ -348,7 +356,7 @@ fn t4_all_windows_or_none() {
     ]);
     let first = sent(&mut ledger, 0, GENERAL);
     for _ in 0..20 {
-        let denied = ledger.admit(at(0), keys(1), GENERAL, tick(0));
+        let denied = ledger.admit(at(0), keys(1), GENERAL, Lane::Bulk, tick(0));
         match denied {
             Admission::Waiting(waiter) => ledger.cancel(at(0), waiter),
             Admission::Denied(_) => {}
@@ -453,7 +461,7 @@ fn t6_impossible_rules_and_waits_fail_at_once() {
             .is_err()
     );
     spend(&mut ledger, 0, GENERAL, 1);
-    match ledger.admit(at(S), keys(1), GENERAL, tick(5 * S)) {
+    match ledger.admit(at(S), keys(1), GENERAL, Lane::Bulk, tick(5 * S)) {
         Admission::Denied(denial) => {
             assert_eq!(
                 (denial.reason, denial.subject, denial.paused),
@@ -465,7 +473,8 @@ fn t6_impossible_rules_and_waits_fail_at_once() {
     }
     // And a wait that ends without a slot ends in time.
     let held = sent(&mut ledger, 11 * S, GENERAL);
-    let Admission::Waiting(waiter) = ledger.admit(at(21 * S + 1), keys(1), GENERAL, tick(22 * S))
+    let Admission::Waiting(waiter) =
+        ledger.admit(at(21 * S + 1), keys(1), GENERAL, Lane::Bulk, tick(22 * S))
     else {
         panic!("nobody knows how long it takes");
     };
@@ -484,7 +493,7 @@ fn t6_a_full_queue_refuses_at_once() {
     ledger.set_max_waiting(3);
     let held = granted(&mut ledger, 0, GENERAL);
     let waiters: Vec<_> = (0..3).map(|_| waiting(&mut ledger, 0, GENERAL)).collect();
-    let denied = ledger.admit(at(0), keys(1), GENERAL, Tick::NEVER);
+    let denied = ledger.admit(at(0), keys(1), GENERAL, Lane::Bulk, Tick::NEVER);
     assert!(
         matches!(denied, Admission::Denied(denial) if denial.reason == DenialReason::QueueFull)
     );
@@ -557,7 +566,8 @@ fn t8_the_wall_clock_does_not_move_windows() {
             wall,
         }
     };
-    let Admission::Granted(mut permit) = ledger.admit(step(0, 0), keys(1), GENERAL, Tick::NEVER)
+    let Admission::Granted(mut permit) =
+        ledger.admit(step(0, 0), keys(1), GENERAL, Lane::Bulk, Tick::NEVER)
     else {
         panic!("nothing is used");
     };
@@ -567,7 +577,7 @@ fn t8_the_wall_clock_does_not_move_windows() {
     ledger.settle(step(S, -3600), permit, None);
     for (nth, by) in walls.into_iter().enumerate() {
         let now = 2 * S + nth as u64;
-        match ledger.admit(step(now, by), keys(1), GENERAL, tick(now)) {
+        match ledger.admit(step(now, by), keys(1), GENERAL, Lane::Bulk, tick(now)) {
             Admission::Denied(denial) => assert_eq!(denial.until, tick(11 * S + 1)),
             other => panic!("{other:?}"),
         }
@@ -579,6 +589,7 @@ fn t8_the_wall_clock_does_not_move_windows() {
         },
         keys(1),
         GENERAL,
+        Lane::Bulk,
         Tick::NEVER,
     );
     assert!(matches!(free, Admission::Granted(_)));
@@ -720,10 +731,11 @@ fn t17_what_is_granted_and_not_sent_holds_too() {
     for subject in [Subject::Token, Subject::Account, Subject::Limit(0)] {
         let mut ledger = ledger([rolling("burst", 5, S)]);
         let mut permit = granted(&mut ledger, 0, GENERAL);
-        let mut slotless = match ledger.admit_through_pauses(at(0), keys(1), GENERAL, Tick::NEVER) {
-            Admission::Granted(permit) => permit,
-            other => panic!("{other:?}"),
-        };
+        let mut slotless =
+            match ledger.admit_through_pauses(at(0), keys(1), GENERAL, Lane::Bulk, Tick::NEVER) {
+                Admission::Granted(permit) => permit,
+                other => panic!("{other:?}"),
+            };
         ledger.pause(at(1), keys(1), subject, tick(9 * S));
         let first = ledger
             .send(at(2), &mut permit, Tick::NEVER)
@@ -823,7 +835,13 @@ fn t21_a_pause_stops_what_it_names() {
         token: keys(2).token,
         account: keys(1).account,
     };
-    let may = |ledger: &mut Ledger, keys, class| match ledger.admit(at(S), keys, class, tick(S)) {
+    let may = |ledger: &mut Ledger, keys, class| match ledger.admit(
+        at(S),
+        keys,
+        class,
+        Lane::Bulk,
+        tick(S),
+    ) {
         Admission::Granted(permit) => {
             ledger.refund(at(S), permit);
             true
@@ -869,7 +887,9 @@ fn who_cannot_outwait_a_pause_is_told_at_once() {
     for nth in [0, 1] {
         let mut ledger = ledger([rolling("a", 1, S), rolling("b", 1, S)]);
         let held = sent(&mut ledger, 0, GENERAL);
-        let Admission::Waiting(waiter) = ledger.admit(at(0), keys(1), GENERAL, tick(20 * S)) else {
+        let Admission::Waiting(waiter) =
+            ledger.admit(at(0), keys(1), GENERAL, Lane::Bulk, tick(20 * S))
+        else {
             panic!("nothing is free");
         };
         let mut task = Task::new(&mut ledger, 0, waiter);
@@ -900,6 +920,7 @@ fn whoever_waits_for_a_pause_keeps_no_slot_from_others() {
         at(now),
         keys(2),
         class,
+        Lane::Bulk,
         Tick::NEVER,
     ) {
         Admission::Granted(mut permit) => {
@@ -920,7 +941,8 @@ fn whoever_waits_for_a_pause_keeps_no_slot_from_others() {
     both.poll(&mut ledger, 1500 * MS + 1);
     let second_b = take(&mut ledger, 1500 * MS + 2, RouteClass::Associations);
     both.poll(&mut ledger, 2 * S + 2);
-    let Admission::Waiting(waiter) = ledger.admit(at(2 * S + 3), keys(2), SEARCH, Tick::NEVER)
+    let Admission::Waiting(waiter) =
+        ledger.admit(at(2 * S + 3), keys(2), SEARCH, Lane::Bulk, Tick::NEVER)
     else {
         panic!("the place is kept");
     };
@@ -949,7 +971,7 @@ fn t43_time_never_goes_backwards() {
         assert_eq!(used(&mut ledger, stale, 0), 1, "{stale}");
     }
     assert!(matches!(
-        ledger.admit(at(20 * S), keys(1), GENERAL, tick(20 * S)),
+        ledger.admit(at(20 * S), keys(1), GENERAL, Lane::Bulk, tick(20 * S)),
         Admission::Denied(_)
     ));
     assert_eq!(used(&mut ledger, 110 * S + 1, 0), 0);

@@ -4,7 +4,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use tower_quota::core::{Admission, Fingerprint, Keys, Ledger, Now, Permit, Subject, Tick};
-use tower_quota::plan::{Limit, Plan, RouteClass, Scope, Zone};
+use tower_quota::plan::{Lane, Limit, Plan, RouteClass, Scope, Zone};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -40,7 +40,9 @@ fn ledger(limits: impl IntoIterator<Item = Limit>) -> Ledger {
 }
 
 fn grant(ledger: &mut Ledger, now: u64, keys: Keys) -> Permit {
-    let Admission::Granted(mut permit) = ledger.admit(at(now), keys, GENERAL, Tick::NEVER) else {
+    let Admission::Granted(mut permit) =
+        ledger.admit(at(now), keys, GENERAL, Lane::Bulk, Tick::NEVER)
+    else {
         panic!("there is a slot");
     };
     ledger
@@ -126,11 +128,13 @@ fn nothing_that_matters_is_ever_forgotten() {
     ledger.pause(at(0), account, Subject::Account, tick(9 * S));
     assert_eq!(ledger.distrust(at(0), distrusted, 0), Some(50));
     ledger.pause(at(0), waited, Subject::Limit(0), tick(8 * S));
-    let Admission::Waiting(waiter) = ledger.admit(at(0), waited, GENERAL, Tick::NEVER) else {
+    let Admission::Waiting(waiter) = ledger.admit(at(0), waited, GENERAL, Lane::Bulk, Tick::NEVER)
+    else {
         panic!("it is paused");
     };
     for _ in 0..100 {
-        let Admission::Granted(permit) = ledger.admit(at(0), used, RouteClass::Search, Tick::NEVER)
+        let Admission::Granted(permit) =
+            ledger.admit(at(0), used, RouteClass::Search, Lane::Bulk, Tick::NEVER)
         else {
             panic!("it is the first request of the day");
         };
@@ -141,7 +145,7 @@ fn nothing_that_matters_is_ever_forgotten() {
     let denied = |ledger: &mut Ledger, keys, class| {
         let now = 8 * S + 500 * MS;
         matches!(
-            ledger.admit(at(now), keys, class, tick(now)),
+            ledger.admit(at(now), keys, class, Lane::Bulk, tick(now)),
             Admission::Denied(_)
         )
     };
@@ -207,7 +211,7 @@ fn a_key_costs_the_same_for_any_quota() {
         );
         assert_eq!(ledger.cells(), 1);
         let full = matches!(
-            ledger.admit(at(now), keys(0), GENERAL, tick(now)),
+            ledger.admit(at(now), keys(0), GENERAL, Lane::Bulk, tick(now)),
             Admission::Denied(_)
         );
         assert!(full, "quota {quota}");

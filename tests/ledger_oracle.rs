@@ -22,7 +22,7 @@ use tower_quota::core::{
     Admission, Denial, DenialReason, Fingerprint, Keys, Ledger, Now, Permit, Progress, Subject,
     Tick, WaiterId,
 };
-use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Scope};
+use tower_quota::plan::{Lane, Limit, Plan, RouteClass, Rule, Scope};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -485,9 +485,10 @@ impl World {
         let at = now(self.now);
         let admission = if through {
             self.ledger
-                .admit_through_pauses(at, request.keys, CLASSES[class], tick)
+                .admit_through_pauses(at, request.keys, CLASSES[class], Lane::Bulk, tick)
         } else {
-            self.ledger.admit(at, request.keys, CLASSES[class], tick)
+            self.ledger
+                .admit(at, request.keys, CLASSES[class], Lane::Bulk, tick)
         };
         self.events += 1;
         self.ring();
@@ -1162,10 +1163,13 @@ impl World {
                 };
                 let mut permits = Vec::new();
                 for _ in 0..least {
-                    match self
-                        .ledger
-                        .admit(now(self.now), keys(nth), route, Tick::NEVER)
-                    {
+                    match self.ledger.admit(
+                        now(self.now),
+                        keys(nth),
+                        route,
+                        Lane::Bulk,
+                        Tick::NEVER,
+                    ) {
                         Admission::Granted(permit) => permits.push(permit),
                         other => {
                             return Err(TestCaseError::fail(format!("a slot was lost: {other:?}")));
@@ -1174,7 +1178,7 @@ impl World {
                 }
                 match self
                     .ledger
-                    .admit(now(self.now), keys(nth), route, Tick::NEVER)
+                    .admit(now(self.now), keys(nth), route, Lane::Bulk, Tick::NEVER)
                 {
                     Admission::Waiting(waiter) => self.ledger.cancel(now(self.now), waiter),
                     other => return Err(TestCaseError::fail(format!("one too many: {other:?}"))),

@@ -8,7 +8,7 @@ use std::task::{Wake, Waker};
 use std::time::{Duration, UNIX_EPOCH};
 
 use tower_quota::core::{Admission, Keys, Ledger, Now, Permit, Progress, Subject, Tick, WaiterId};
-use tower_quota::plan::{Limit, Plan, RouteClass};
+use tower_quota::plan::{Lane, Limit, Plan, RouteClass};
 
 const WINDOW: u64 = 100;
 const PAUSE: u64 = 150;
@@ -96,10 +96,13 @@ impl World {
                 class: *class,
                 ..Request::default()
             };
-            match world
-                .ledger
-                .admit(at(1), Keys::SHARED, CLASSES[*class], Tick::NEVER)
-            {
+            match world.ledger.admit(
+                at(1),
+                Keys::SHARED,
+                CLASSES[*class],
+                Lane::Bulk,
+                Tick::NEVER,
+            ) {
                 Admission::Granted(permit) => {
                     request.permit = Some(permit);
                     request.grant = Some(world.now);

@@ -7,9 +7,13 @@ use super::keys::Fingerprint;
 use super::kind::Kind;
 use super::place::Place;
 use super::pool::Pool;
-use super::queue::WaiterId;
+use super::queue::{Rank, WaiterId};
 use super::rolling::{Rolling, Window};
 use super::tick::{Now, Tick};
+use crate::plan::Lane;
+
+/// So many of `Interactive` may go before one of `Bulk` who waits for the same, so that nobody starves.
+const TURNS_OF_INTERACTIVE: u8 = 8;
 
 /// One key under one limit, or the gate of a token or account.
 #[derive(Debug)]
@@ -33,10 +37,11 @@ pub(super) enum Slots {
 #[derive(Debug, Default)]
 struct Rare {
     paused_until: Tick,
-    /// By age: the sequence number of the admission.
-    queue: BTreeMap<u64, WaiterId>,
+    queue: BTreeMap<Rank, WaiterId>,
     /// The pump in which the queue took part last.
     pump: u64,
+    /// How many of `Interactive` have gone before those of `Bulk` who wait here.
+    passed_over: u8,
     distrust: Distrust,
 }
 
@@ -89,14 +94,21 @@ impl Cell {
         }
     }
 
-    /// Slots that may be taken now; none while paused.
-    pub(super) fn free(&self, now: Tick, kind: &Kind) -> u32 {
+    /// Slots that somebody of this lane may take now; none while paused.
+    pub(super) fn free(&self, now: Tick, kind: &Kind, lane: Lane) -> u32 {
         if self.paused_until(now).is_some() {
             return 0;
         }
         match (&self.slots, kind) {
-            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.free(window),
-            (Slots::Pool(pool), Kind::Pool { quota, zone }) => pool.free(*quota, zone),
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.free(window, lane),
+            (
+                Slots::Pool(pool),
+                Kind::Pool {
+                    quota,
+                    reserve,
+                    zone,
+                },
+            ) => pool.free(*quota, *reserve, zone, lane),
             _ => u32::MAX,
         }
     }
@@ -121,16 +133,48 @@ impl Cell {
         }
     }
 
-    /// The earliest time at which somebody with so many waiters before him can go. A lower bound.
-    pub(super) fn earliest(&self, now: Now, kind: &Kind, seniors: u32) -> Tick {
-        let wanted = seniors.saturating_add(1);
+    /// Whether there is a slot for the one of this rank, and for all before it.
+    pub(super) fn has_slot_for(&self, now: Tick, kind: &Kind, rank: Rank) -> bool {
+        let free = self.free(now, kind, Lane::Interactive);
+        if free <= self.seniors(rank, free) {
+            return false;
+        }
+        rank.lane() == Lane::Interactive || self.has_slot_in_lane(now, kind, rank)
+    }
+
+    /// Whether there is a slot for the one of this rank, and for those of its lane before it.
+    pub(super) fn has_slot_in_lane(&self, now: Tick, kind: &Kind, rank: Rank) -> bool {
+        let free = self.free(now, kind, rank.lane());
+        free > self.seniors_in_lane(rank, free)
+    }
+
+    /// The earliest time at which the one of this rank can go. A lower bound.
+    pub(super) fn earliest(&self, now: Now, kind: &Kind, rank: Rank) -> Tick {
+        let in_lane = self.seniors_in_lane(rank, u32::MAX);
+        // Of the other lane at most so many go before it as have their turns.
+        let turns = in_lane.saturating_mul(u32::from(TURNS_OF_INTERACTIVE));
+        let others = self.seniors(rank, u32::MAX) - in_lane;
+        let wanted = in_lane.saturating_add(others.min(turns)).saturating_add(1);
+        let in_lane = in_lane.saturating_add(1);
+        let lane = rank.lane();
         let by_slots = match (&self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => {
-                slots.earliest(now.tick, window, wanted)
+                let all = slots.earliest(now.tick, window, wanted);
+                match lane {
+                    Lane::Bulk if window.has_reserve() => {
+                        all.max(slots.earliest_unreserved(now.tick, window, in_lane))
+                    }
+                    _ => all,
+                }
             }
-            (Slots::Pool(pool), Kind::Pool { quota, zone })
-                if pool.free(*quota, zone) < wanted && !pool.is_asking() =>
-            {
+            (
+                Slots::Pool(pool),
+                Kind::Pool {
+                    quota,
+                    reserve,
+                    zone,
+                },
+            ) if pool.free(*quota, *reserve, zone, lane) < in_lane && !pool.is_asking() => {
                 pool.reset_tick(now)
             }
             _ => now.tick,
@@ -139,19 +183,36 @@ impl Cell {
             .map_or(by_slots, |until| until.max(by_slots))
     }
 
-    pub(super) fn take(&mut self, now: Tick) {
+    pub(super) fn take(&mut self, now: Tick, lane: Lane) {
         match &mut self.slots {
-            Slots::Rolling(slots) => slots.take(now),
-            Slots::Pool(pool) => pool.take(),
+            Slots::Rolling(slots) => slots.take(now, lane),
+            Slots::Pool(pool) => pool.take(lane),
             Slots::Gate => {}
+        }
+        if let Some(rare) = &mut self.rare {
+            rare.passed_over = match lane {
+                Lane::Interactive if rare.first_bulk().is_some() => {
+                    rare.passed_over.saturating_add(1)
+                }
+                _ => 0,
+            };
         }
     }
 
-    pub(super) fn refund(&mut self, granted: Tick) {
+    /// Who of `Bulk` goes next because enough of `Interactive` have gone before him.
+    pub(super) fn passed_over(&self) -> Option<(Rank, WaiterId)> {
+        let rare = self.rare.as_ref()?;
+        if rare.passed_over < TURNS_OF_INTERACTIVE {
+            return None;
+        }
+        rare.first_bulk()
+    }
+
+    pub(super) fn refund(&mut self, granted: Tick, lane: Lane) {
         match &mut self.slots {
-            Slots::Rolling(slots) => slots.refund(),
+            Slots::Rolling(slots) => slots.refund(lane),
             Slots::Pool(pool) => {
-                pool.refund(granted);
+                pool.refund(granted, lane);
             }
             Slots::Gate => {}
         }
@@ -165,6 +226,7 @@ impl Cell {
         earliest: Tick,
         latest: Tick,
         credit: Option<Duration>,
+        lane: Lane,
         kind: &Kind,
     ) -> bool {
         let distrust = self.rare.as_ref().map(|rare| rare.distrust);
@@ -173,7 +235,7 @@ impl Cell {
                 let credit = credit.unwrap_or_default();
                 let credit =
                     distrust.map_or(credit, |distrust| distrust.reduce(credit, latest, window));
-                slots.cool(latest.before(credit).max(earliest), window);
+                slots.cool(latest.before(credit).max(earliest), window, lane);
                 false
             }
             (Slots::Pool(pool), Kind::Pool { zone, .. }) => {
@@ -198,7 +260,7 @@ impl Cell {
         self.rare().distrust.halve(now, window)
     }
 
-    pub(super) fn queue(&self) -> Option<&BTreeMap<u64, WaiterId>> {
+    pub(super) fn queue(&self) -> Option<&BTreeMap<Rank, WaiterId>> {
         self.rare.as_ref().map(|rare| &rare.queue)
     }
 
@@ -207,24 +269,38 @@ impl Cell {
             .map_or(0, |queue| u32::try_from(queue.len()).unwrap_or(u32::MAX))
     }
 
-    /// How many waiters are older than `age`, counted up to `most`.
-    pub(super) fn seniors(&self, age: u64, most: u32) -> u32 {
+    /// How many waiters come before `rank`, counted up to `most`.
+    pub(super) fn seniors(&self, rank: Rank, most: u32) -> u32 {
         let Some(queue) = self.queue().filter(|queue| !queue.is_empty()) else {
             return 0;
         };
         match queue.last_key_value() {
-            Some((youngest, _)) if *youngest < age => self.waiting(),
-            _ => queue.range(..age).take(most as usize).count() as u32,
+            Some((last, _)) if *last < rank => self.waiting(),
+            _ => queue.range(..rank).take(most as usize).count() as u32,
         }
     }
 
-    pub(super) fn enqueue(&mut self, age: u64, waiter: WaiterId) {
-        self.rare().queue.insert(age, waiter);
+    /// The same, of those in its own lane.
+    pub(super) fn seniors_in_lane(&self, rank: Rank, most: u32) -> u32 {
+        let Some(queue) = self.queue().filter(|queue| !queue.is_empty()) else {
+            return 0;
+        };
+        let has_others =
+            || matches!(queue.first_key_value(), Some((first, _)) if *first < Rank::FIRST_BULK);
+        if rank.lane() == Lane::Interactive || !has_others() {
+            return self.seniors(rank, most);
+        }
+        let in_lane = queue.range(Rank::FIRST_BULK..rank);
+        in_lane.take(most as usize).count() as u32
     }
 
-    pub(super) fn dequeue(&mut self, age: u64) {
+    pub(super) fn enqueue(&mut self, rank: Rank, waiter: WaiterId) {
+        self.rare().queue.insert(rank, waiter);
+    }
+
+    pub(super) fn dequeue(&mut self, rank: Rank) {
         if let Some(rare) = &mut self.rare {
-            rare.queue.remove(&age);
+            rare.queue.remove(&rank);
         }
     }
 
@@ -253,6 +329,13 @@ impl Cell {
                     && rare.queue.is_empty()
                     && rare.distrust.is_over(now.tick, kind)
             })
+    }
+}
+
+impl Rare {
+    fn first_bulk(&self) -> Option<(Rank, WaiterId)> {
+        let (rank, waiter) = self.queue.range(Rank::FIRST_BULK..).next()?;
+        Some((*rank, waiter.again()))
     }
 }
 

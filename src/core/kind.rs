@@ -1,25 +1,48 @@
 //! The rule of a limit, ready for use.
 
 use super::rolling::Window;
-use crate::plan::{Rule, Zone};
+use crate::plan::{Reserve, Rule, Zone};
 
 /// The rule of a limit, ready for use.
 #[derive(Debug)]
 pub(super) enum Kind {
     Rolling(Window),
-    Pool { quota: u32, zone: Zone },
+    Pool {
+        quota: u32,
+        /// So much of the quota is kept for `Interactive`.
+        reserve: u32,
+        zone: Zone,
+    },
     Gate,
 }
 
 impl Kind {
-    pub(super) fn new(rule: &Rule) -> Self {
+    pub(super) fn new(rule: &Rule, reserve: Reserve) -> Self {
+        let reserve = reserve.of(rule.quota());
         match rule {
-            Rule::Rolling { quota, window } => Kind::Rolling(Window::new(*quota, *window)),
+            Rule::Rolling { quota, window } => {
+                Kind::Rolling(Window::new(*quota, *window).with_reserve(reserve))
+            }
             Rule::Calendar { quota, zone } => Kind::Pool {
                 quota: *quota,
+                reserve,
                 zone: zone.clone(),
             },
         }
+    }
+
+    /// Requests per window or day; a gate has none.
+    pub(super) fn quota(&self) -> Option<u32> {
+        match self {
+            Kind::Rolling(window) => Some(window.quota),
+            Kind::Pool { quota, .. } => Some(*quota),
+            Kind::Gate => None,
+        }
+    }
+
+    /// The rule that this obeys; a gate has none.
+    pub(super) fn rule(&self) -> Option<Rule> {
+        self.rule_with_quota(self.quota()?)
     }
 
     /// The rule that this obeys, with another quota; a gate has none.

@@ -26,17 +26,17 @@
 //! ```
 //! use std::time::{Duration, SystemTime};
 //! use tower_quota::core::{Admission, Keys, Ledger, Now, Progress, Tick};
-//! use tower_quota::plan::{Limit, Plan, RouteClass};
+//! use tower_quota::plan::{Lane, Limit, Plan, RouteClass};
 //!
 //! let plan = Plan::builder("acme").limit(Limit::rolling("burst", 1, Duration::from_secs(10))).build()?;
 //! let mut ledger = Ledger::new(&plan);
 //! let now = |seconds| Now { tick: Tick::from(Duration::from_secs(seconds)), wall: SystemTime::UNIX_EPOCH };
 //!
-//! let Admission::Granted(mut first) = ledger.admit(now(0), Keys::SHARED, RouteClass::General, Tick::NEVER) else {
+//! let Admission::Granted(mut first) = ledger.admit(now(0), Keys::SHARED, RouteClass::General, Lane::Bulk, Tick::NEVER) else {
 //!     unreachable!("the window is empty");
 //! };
 //! ledger.send(now(0), &mut first, Tick::NEVER).expect("nothing is paused");
-//! let Admission::Waiting(second) = ledger.admit(now(0), Keys::SHARED, RouteClass::General, Tick::NEVER) else {
+//! let Admission::Waiting(second) = ledger.admit(now(0), Keys::SHARED, RouteClass::General, Lane::Bulk, Tick::NEVER) else {
 //!     unreachable!("the only slot is held");
 //! };
 //! // The response arrives after 3 s; the slot is free just after 13 s.

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Now, Tick};
-use crate::plan::Zone;
+use crate::plan::{Lane, Zone};
 
 /// No day is longer.
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 60 * 60);
@@ -13,6 +13,8 @@ const LONGEST_DAY: Duration = Duration::from_secs(25 * 60 * 60);
 pub(super) struct Pool {
     /// Counted today, those in flight included.
     used: u32,
+    /// Those of `Interactive` among them; of those that are in flight across a reset nobody remembers it.
+    interactive: u32,
     in_flight: u32,
     /// Over, but the server may count them after the reset.
     late: u32,
@@ -34,6 +36,7 @@ impl Default for Pool {
     fn default() -> Self {
         Self {
             used: 0,
+            interactive: 0,
             in_flight: 0,
             late: 0,
             reset: UNIX_EPOCH,
@@ -50,6 +53,7 @@ impl Pool {
             let late = std::mem::take(&mut self.late);
             let is_the_day_after = late > 0 && now.wall < zone.next_reset(self.reset);
             self.used = self.in_flight + if is_the_day_after { late } else { 0 };
+            self.interactive = 0;
             self.reset = zone.next_reset(now.wall);
         } else if self.reset > now.wall + LONGEST_DAY {
             // The wall clock was far ahead when the day began, and has been set right since.
@@ -93,16 +97,25 @@ impl Pool {
         self.used
     }
 
-    pub(super) fn free(&self, quota: u32, zone: &Zone) -> u32 {
+    /// Requests that somebody of this lane may make, if so many are kept for `Interactive`.
+    pub(super) fn free(&self, quota: u32, reserve: u32, zone: &Zone, lane: Lane) -> u32 {
         match &self.doubt {
-            _ if !zone.is_unknown() => quota.saturating_sub(self.used),
+            _ if !zone.is_unknown() => {
+                let free = quota.saturating_sub(self.used);
+                let others = self.used.saturating_sub(self.interactive);
+                match lane {
+                    Lane::Interactive => free,
+                    Lane::Bulk => free.min(quota.saturating_sub(reserve).saturating_sub(others)),
+                }
+            }
             Some(doubt) => 1_u32.saturating_sub(doubt.asking),
             None => u32::MAX,
         }
     }
 
-    pub(super) fn take(&mut self) {
+    pub(super) fn take(&mut self, lane: Lane) {
         self.used = self.used.saturating_add(1);
+        self.interactive += u32::from(lane == Lane::Interactive);
         self.in_flight = self.in_flight.saturating_add(1);
         if let Some(doubt) = &mut self.doubt {
             doubt.asking += 1;
@@ -110,8 +123,10 @@ impl Pool {
     }
 
     /// A request that was granted at `granted` was not sent.
-    pub(super) fn refund(&mut self, granted: Tick) {
+    pub(super) fn refund(&mut self, granted: Tick, lane: Lane) {
         self.used = self.used.saturating_sub(1);
+        let interactive = u32::from(lane == Lane::Interactive);
+        self.interactive = self.interactive.saturating_sub(interactive);
         self.over(granted, false);
     }
 

@@ -7,7 +7,7 @@ use slab::Slab;
 use super::keys::Keys;
 use super::place::{CellId, Cells, Subject};
 use super::tick::Tick;
-use crate::plan::RouteClass;
+use crate::plan::{Lane, RouteClass};
 
 /// Names a waiter of a [`Ledger`](super::Ledger) until it is granted, denied or cancelled.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +47,35 @@ pub enum DenialReason {
     QueueFull,
 }
 
+/// A place in line: `Interactive` before `Bulk`, and within a lane whoever came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank(u64);
+
+impl Rank {
+    pub(super) const FIRST: Rank = Rank(0);
+    pub(super) const FIRST_BULK: Rank = Rank(1 << 63);
+
+    /// `admission` is the sequence number of the admission.
+    pub(super) fn new(lane: Lane, admission: u64) -> Self {
+        match lane {
+            Lane::Interactive => Rank(admission),
+            Lane::Bulk => Rank(Self::FIRST_BULK.0 | admission),
+        }
+    }
+
+    pub(super) fn lane(self) -> Lane {
+        if self < Self::FIRST_BULK {
+            Lane::Interactive
+        } else {
+            Lane::Bulk
+        }
+    }
+
+    pub(super) fn next(self) -> Rank {
+        Rank(self.0.saturating_add(1))
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum State {
     Waiting,
@@ -56,8 +85,7 @@ pub(super) enum State {
 
 #[derive(Debug)]
 pub(super) struct Waiter {
-    /// The sequence number of the admission: the lower, the older.
-    pub(super) age: u64,
+    pub(super) rank: Rank,
     pub(super) keys: Keys,
     /// The cells of all limits that the request needs.
     pub(super) cells: Cells,
@@ -75,9 +103,9 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    pub(super) fn new(age: u64, keys: Keys, cells: Cells, deadline: Tick) -> Self {
+    pub(super) fn new(rank: Rank, keys: Keys, cells: Cells, deadline: Tick) -> Self {
         Self {
-            age,
+            rank,
             keys,
             cells,
             slotless: None,

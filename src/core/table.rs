@@ -12,7 +12,7 @@ use super::kind::Kind;
 use super::place::{CellId, Cells, Place, Subject};
 use super::tick::{Now, Tick};
 use crate::error::ConfigError;
-use crate::plan::{Plan, RouteClass, Rule, Scope};
+use crate::plan::{Plan, Reserve, RouteClass, Rule, Scope};
 
 /// So many cells are looked at for eviction with every admission, and with every cell that was made since: more than one, so
 /// that the sweep is faster than the growth.
@@ -37,6 +37,7 @@ struct LimitState {
     name: String,
     scope: Scope,
     kind: Kind,
+    reserve: Reserve,
 }
 
 #[derive(Debug)]
@@ -57,7 +58,8 @@ impl Table {
         let limits = plan.limits().iter().map(|limit| LimitState {
             name: limit.name().to_owned(),
             scope: limit.get_scope(),
-            kind: Kind::new(limit.rule()),
+            kind: Kind::new(limit.rule(), Reserve::NONE),
+            reserve: Reserve::NONE,
         });
         let governing_limits = |class: Option<RouteClass>| {
             let governs = plan.limits().iter().map(|limit| match class {
@@ -261,7 +263,7 @@ impl Table {
             return Err(Self::no_limit(limit));
         };
         rule.check(&state.name)?;
-        let kind = Kind::new(rule);
+        let kind = Kind::new(rule, state.reserve);
         if std::mem::discriminant(&kind) != std::mem::discriminant(&state.kind) {
             let field = format!("limit `{}`: rule", state.name);
             return Err(ConfigError::new(
@@ -270,6 +272,23 @@ impl Table {
             ));
         }
         state.kind = kind;
+        Ok(())
+    }
+
+    /// Keeps so much of a limit for `Interactive`.
+    pub(super) fn set_reserve(
+        &mut self,
+        limit: usize,
+        reserve: Reserve,
+    ) -> Result<(), ConfigError> {
+        let Some(state) = self.limits.get_mut(limit) else {
+            return Err(Self::no_limit(limit));
+        };
+        reserve.check(&state.name)?;
+        state.reserve = reserve;
+        if let Some(rule) = state.kind.rule() {
+            state.kind = Kind::new(&rule, reserve);
+        }
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pin_project! {
     {
         /// Stands in line for its slots.
         Admit { acquire: Acquire },
-        /// Has its slots; the inner service is not ready yet.
+        /// Has its slots, or needs none; the inner service is not ready yet.
         Ready,
         /// On its way.
         Sent { #[pin] future: F },
@@ -61,11 +61,20 @@ where
     S: Service<Req>,
     RB: Body,
 {
-    pub(super) fn new(acquire: Acquire, inner: S, request: Req) -> Self {
+    pub(crate) fn new(acquire: Acquire, inner: S, request: Req) -> Self {
         Self {
             call: Some((inner, request)),
             permit: None,
             state: State::Admit { acquire },
+        }
+    }
+
+    /// For a request that needs no slot.
+    pub(crate) fn pass(inner: S, request: Req) -> Self {
+        Self {
+            call: Some((inner, request)),
+            permit: None,
+            state: State::Ready,
         }
     }
 }
@@ -93,15 +102,16 @@ where
                     Err(error) => Err(error.into()),
                 },
                 StateProj::Ready => {
-                    let (Some((inner, _)), Some(granted)) = (&mut *call, &mut *permit) else {
+                    let Some((inner, _)) = &mut *call else {
                         return Poll::Pending;
                     };
                     match ready!(inner.poll_ready(cx)) {
                         Ok(()) => {
-                            if let Err(acquire) = granted.send() {
+                            let held = permit.as_mut().map(Permit::send);
+                            if let Some(Err(acquire)) = held {
                                 // A pause began in the meantime: back in line, and nobody keeps the inner service reserved.
                                 *inner = inner.clone();
-                                state.set(State::Admit { acquire });
+                                state.set(State::Admit { acquire: *acquire });
                             } else if let Some((mut inner, request)) = call.take() {
                                 let future = inner.call(request);
                                 state.set(State::Sent { future });

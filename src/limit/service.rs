@@ -47,14 +47,16 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if self.quota.is_admitted(request.extensions()) {
+            return ResponseFuture::pass(self.inner.clone(), request);
+        }
         let head = RequestHead::from(&request);
         let ticket = self.quota.ticket(head);
         let patience = self.quota.patience(self.max_wait, head);
-        ResponseFuture::new(
-            Acquire::slots(self.quota.clone(), ticket, patience),
-            self.inner.clone(),
-            request,
-        )
+        self.quota
+            .mark_admitted(ticket.class, request.extensions_mut());
+        let acquire = Acquire::slots(self.quota.clone(), ticket, patience);
+        ResponseFuture::new(acquire, self.inner.clone(), request)
     }
 }

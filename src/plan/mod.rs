@@ -20,7 +20,7 @@ mod lane;
 mod limit;
 mod zone;
 
-pub use self::lane::Lane;
+pub use self::lane::{Lane, Reserve};
 pub use self::limit::{Limit, RouteClass, Rule, Scope};
 pub use self::zone::Zone;
 

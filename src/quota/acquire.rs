@@ -69,12 +69,14 @@ impl Acquire {
     }
 
     fn ask(&mut self) -> Admission {
-        let Ticket { keys, class } = self.ticket;
+        let Ticket { keys, class, lane } = self.ticket;
         self.quota.ledger(|ledger, now| {
             self.deadline = self.patience.ends(now.tick);
             match self.wanted {
-                Wanted::Slots => ledger.admit(now, keys, class, self.deadline),
-                Wanted::NoPause => ledger.admit_through_pauses(now, keys, class, self.deadline),
+                Wanted::Slots => ledger.admit(now, keys, class, lane, self.deadline),
+                Wanted::NoPause => {
+                    ledger.admit_through_pauses(now, keys, class, lane, self.deadline)
+                }
             }
         })
     }
@@ -173,7 +175,7 @@ impl Permit {
     /// # Errors
     ///
     /// The line to stand in again, when a pause has begun since the permit was granted. The permit is then empty.
-    pub(crate) fn send(&mut self) -> Result<(), Acquire> {
+    pub(crate) fn send(&mut self) -> Result<(), Box<Acquire>> {
         let Some(permit) = &mut self.inner else {
             return Ok(());
         };
@@ -191,7 +193,7 @@ impl Permit {
             let mut acquire = Acquire::slots(self.quota.clone(), self.ticket, self.patience);
             acquire.deadline = deadline;
             acquire.state = State::Waiting(waiter);
-            acquire
+            Box::new(acquire)
         })
     }
 

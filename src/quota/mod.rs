@@ -20,6 +20,7 @@
 //! ```
 
 mod acquire;
+mod admitted;
 mod note;
 
 use std::fmt;
@@ -34,7 +35,7 @@ use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
-use crate::plan::{Limit, Plan, RouteClass, Rule};
+use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
 
 /// A plan and its ledger behind one cheap handle.
@@ -57,6 +58,8 @@ struct Shared {
     last_pause: AtomicU64,
     /// How many pauses have begun.
     pauses: AtomicU64,
+    /// What several layers may govern, so that the first must tell the others.
+    shared_classes: admitted::Shared,
 }
 
 /// What the ledger must know of one request.
@@ -64,6 +67,7 @@ struct Shared {
 pub(crate) struct Ticket {
     pub(crate) keys: Keys,
     pub(crate) class: RouteClass,
+    pub(crate) lane: Lane,
 }
 
 /// How long a request may wait.
@@ -128,6 +132,32 @@ impl Quota {
         self.change(limit, |ledger, now, index| {
             ledger.set_rule(now, index, rule)
         })
+    }
+
+    /// Keeps a part of the limit called `limit` for [`Lane::Interactive`], for all keys and at once: all other requests together
+    /// never hold more than the rest. Nothing is kept at first, except by layers that say so.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the plan has no such limit or a share is not from 0 to 1.
+    pub fn set_reserve(&self, limit: &str, reserve: Reserve) -> Result<(), ConfigError> {
+        self.change(limit, |ledger, now, index| {
+            ledger.set_reserve(now, index, reserve)
+        })
+    }
+
+    /// The same for all limits that govern none but `classes`.
+    pub(crate) fn reserve_of_classes(&self, classes: &[RouteClass], reserve: Reserve) {
+        let only = |limit: &&Limit| {
+            let governed = limit.classes().unwrap_or_default();
+            !governed.is_empty() && governed.iter().all(|class| classes.contains(class))
+        };
+        for limit in self.plan().limits().iter().filter(only) {
+            if let Err(error) = self.set_reserve(limit.name(), reserve) {
+                // The limit is in the plan, and slots are of any number.
+                tracing::error!(target: "tower_quota::reserve", %error);
+            }
+        }
     }
 
     fn change(
@@ -204,11 +234,16 @@ impl Quota {
     }
 
     pub(crate) fn ticket(&self, head: RequestHead<'_>) -> Ticket {
-        let class = head.extensions.get::<RouteClass>().copied();
         Ticket {
             keys: self.keys(head),
-            class: class.unwrap_or_else(|| self.0.api.routes.class(&head)),
+            class: self.class(&head),
+            lane: head.extensions.get::<Lane>().copied().unwrap_or_default(),
         }
+    }
+
+    pub(crate) fn class(&self, head: &RequestHead<'_>) -> RouteClass {
+        let class = head.extensions.get::<RouteClass>().copied();
+        class.unwrap_or_else(|| self.0.api.routes.class(head))
     }
 
     pub(crate) fn effect(&self, head: &RequestHead<'_>) -> Effect {
@@ -343,6 +378,7 @@ impl QuotaBuilder {
             ledger: Mutex::new(ledger),
             last_pause: AtomicU64::new(0),
             pauses: AtomicU64::new(0),
+            shared_classes: admitted::Shared::default(),
         }))
     }
 }

@@ -132,7 +132,7 @@ impl Quota {
     }
 
     fn pause(&self, ticket: &Ticket, subject: Subject, retry_after: Option<Duration>) -> Duration {
-        let Ticket { keys, class } = *ticket;
+        let Ticket { keys, class, .. } = *ticket;
         self.ledger(|ledger, now| {
             let (window, reset) = match subject {
                 // A daily pool is empty until its reset, whatever the response says.

@@ -9,7 +9,7 @@ use crate::core::place::Subject;
 use crate::core::table::{Table, Usage};
 use crate::core::tick::{Now, Tick};
 use crate::error::ConfigError;
-use crate::plan::{RouteClass, Rule};
+use crate::plan::{Reserve, RouteClass, Rule};
 
 impl Ledger {
     /// Changes how much a limit of the plan allows, for all keys, while requests are in flight.
@@ -20,6 +20,29 @@ impl Ledger {
     pub fn set_rule(&mut self, now: Now, limit: usize, rule: &Rule) -> Result<(), ConfigError> {
         let now = self.advance(now);
         self.table.set_rule(limit, rule)?;
+        self.limit_changed(now, limit);
+        Ok(())
+    }
+
+    /// Keeps a part of a limit for [`Lane::Interactive`](crate::plan::Lane::Interactive), for all keys: all others together never
+    /// hold more than the rest. Nothing is kept at first.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when the share is not from 0 to 1, or there is no such limit.
+    pub fn set_reserve(
+        &mut self,
+        now: Now,
+        limit: usize,
+        reserve: Reserve,
+    ) -> Result<(), ConfigError> {
+        let now = self.advance(now);
+        self.table.set_reserve(limit, reserve)?;
+        self.limit_changed(now, limit);
+        Ok(())
+    }
+
+    fn limit_changed(&mut self, now: Now, limit: usize) {
         for id in self.table.cells_of_limit(limit) {
             let (cell, kind) = self.table.cell_mut(id);
             cell.change_rule(now, kind);
@@ -27,7 +50,6 @@ impl Ledger {
             self.changed.push(id);
         }
         self.pump(now, None);
-        Ok(())
     }
 
     /// Changes the quota of a limit and nothing else of the rule that is in force, as [`set_rule`](Self::set_rule) does.
@@ -72,11 +94,7 @@ impl Ledger {
     /// How far these keys have used a limit; `None` when there is no such limit.
     pub fn usage(&mut self, now: Now, keys: Keys, limit: usize) -> Option<Usage> {
         let now = self.advance(now);
-        let quota = match self.table.kind_of_limit(limit)? {
-            Kind::Rolling(window) => window.quota,
-            Kind::Pool { quota, .. } => *quota,
-            Kind::Gate => return None,
-        };
+        let quota = self.table.kind_of_limit(limit)?.quota()?;
         let gate = self
             .table
             .closed_gate(now.tick, &keys)

@@ -5,23 +5,26 @@ use std::task::Waker;
 use super::{Admission, Ledger, Progress};
 use crate::core::keys::Keys;
 use crate::core::place::{CellId, Cells, Subject};
-use crate::core::queue::{Denial, DenialReason, State, Waiter, WaiterId};
+use crate::core::queue::{Denial, DenialReason, Rank, State, Waiter, WaiterId};
 use crate::core::tick::{Now, Tick};
+use crate::plan::Lane;
 
 /// How far a pump has come in the queue of one cell.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     cell: CellId,
-    next_age: u64,
+    next: Rank,
     /// Those who keep their place, and a slot with it, although they cannot go yet.
     passed: u32,
+    /// Those of `Bulk` among them.
+    passed_bulk: u32,
 }
 
 impl Ledger {
     pub(super) fn line_up(&mut self, now: Now, mut waiter: Waiter, obstacle: CellId) -> Admission {
         self.admissions += 1;
         let (cell, kind) = self.table.cell_mut(obstacle);
-        let until = cell.earliest(now, kind, cell.seniors(waiter.age, u32::MAX));
+        let until = cell.earliest(now, kind, waiter.rank);
         let paused = cell.paused_until(now.tick).is_some();
         let deny = |reason, subject| {
             Admission::Denied(Denial {
@@ -42,20 +45,20 @@ impl Ledger {
         for id in waiter.cells.iter() {
             self.table.cell_mut(id).0.refs += 1;
         }
-        let age = waiter.age;
+        let rank = waiter.rank;
         let id = self.waiters.insert(waiter);
-        self.table.cell_mut(obstacle).0.enqueue(age, id.again());
+        self.table.cell_mut(obstacle).0.enqueue(rank, id.again());
         self.table.cell_mut(obstacle).0.refs += 1;
         Admission::Waiting(id)
     }
 
-    /// The cell that holds up somebody of this age for the longest time, if any does.
+    /// The cell that holds up somebody of this rank for the longest time, if any does.
     pub(super) fn obstacle(
         &mut self,
         now: Now,
         keys: &Keys,
         cells: &Cells,
-        age: u64,
+        rank: Rank,
     ) -> Option<CellId> {
         if let Some((gate, _)) = self.table.closed_gate(now.tick, keys) {
             return Some(gate);
@@ -64,11 +67,10 @@ impl Ledger {
         for id in cells.iter() {
             let (cell, kind) = self.table.cell_mut(id);
             cell.expire(now, kind);
-            let free = cell.free(now.tick, kind);
-            if free > cell.seniors(age, free) {
+            if cell.has_slot_for(now.tick, kind, rank) {
                 continue;
             }
-            let until = cell.earliest(now, kind, cell.seniors(age, u32::MAX));
+            let until = cell.earliest(now, kind, rank);
             if worst.is_none_or(|(latest, _)| until > latest) {
                 worst = Some((until, id));
             }
@@ -86,35 +88,41 @@ impl Ledger {
         }
     }
 
-    /// Goes through the queue of a cell from the oldest, as long as there is a slot for the next one. Where somebody older
-    /// stands in another queue for what the next one needs, that queue moves along, and the oldest of all goes first:
+    /// Goes through the queue of a cell from the first, as long as there is a slot for the next one. Where somebody before him
+    /// stands in another queue for what the next one needs, that queue moves along, and the first of all goes first:
     /// otherwise it would matter whose alarm happens to ring first.
     fn pump_from(&mut self, now: Now, first: CellId) {
         self.pumps += 1;
         let mut turns = std::mem::take(&mut self.turns);
         self.join_turns(&mut turns, first);
         loop {
-            let mut oldest: Option<(u64, usize, WaiterId)> = None;
+            if self.serve_passed_over(now, &turns) {
+                continue;
+            }
+            let mut first: Option<(Rank, usize, WaiterId)> = None;
             let mut at = 0;
             while at < turns.len() {
-                let Some((age, waiter)) = self.next_in_turn(now, turns[at]) else {
+                let Some((rank, waiter)) = self.next_in_turn(now, turns[at]) else {
                     self.changed.push(turns.swap_remove(at).cell);
                     continue;
                 };
-                if oldest.as_ref().is_none_or(|(oldest, ..)| age < *oldest) {
-                    oldest = Some((age, at, waiter));
+                if first.as_ref().is_none_or(|(first, ..)| rank < *first) {
+                    first = Some((rank, at, waiter));
                 }
                 at += 1;
             }
-            let Some((age, at, waiter)) = oldest else {
+            let Some((rank, at, waiter)) = first else {
                 break;
             };
             if self.join_older(&mut turns, &waiter) {
                 continue;
             }
-            turns[at].next_age = age + 1;
+            turns[at].next = rank.next();
             let turn = turns[at].cell;
-            turns[at].passed += u32::from(self.try_grant(now, turn, &waiter));
+            if self.try_grant(now, turn, &waiter) {
+                turns[at].passed += 1;
+                turns[at].passed_bulk += u32::from(rank.lane() == Lane::Bulk);
+            }
         }
         self.turns = turns;
     }
@@ -125,22 +133,23 @@ impl Ledger {
         if joins {
             turns.push(Turn {
                 cell: id,
-                next_age: 0,
+                next: Rank::FIRST,
                 passed: 0,
+                passed_bulk: 0,
             });
         }
         joins
     }
 
-    /// Lets the queues take part in which somebody older waits for what `waiter` needs. Gives whether there was one.
+    /// Lets the queues take part in which somebody before `waiter` waits for what `waiter` needs. Gives whether there was one.
     fn join_older(&mut self, turns: &mut Vec<Turn>, waiter: &WaiterId) -> bool {
         let Waiter {
-            age, keys, cells, ..
+            rank, keys, cells, ..
         } = *self.waiters.get(waiter);
         let gates = self.table.gates(&keys);
         let mut joined = false;
         for id in cells.iter().chain(gates) {
-            if self.table.cell(id).seniors(age, 1) > 0 {
+            if self.table.cell(id).seniors(rank, 1) > 0 {
                 joined |= self.join_turns(turns, id);
             }
         }
@@ -148,21 +157,25 @@ impl Ledger {
     }
 
     /// Whose turn it is, if there is a slot for anybody.
-    fn next_in_turn(&mut self, now: Now, turn: Turn) -> Option<(u64, WaiterId)> {
+    fn next_in_turn(&mut self, now: Now, turn: Turn) -> Option<(Rank, WaiterId)> {
         let (cell, kind) = self.table.cell_mut(turn.cell);
         cell.expire(now, kind);
-        if cell.free(now.tick, kind) <= turn.passed {
+        if cell.free(now.tick, kind, Lane::Interactive) <= turn.passed {
             return None;
         }
-        let (age, waiter) = cell.queue()?.range(turn.next_age..).next()?;
-        Some((*age, waiter.again()))
+        let (rank, waiter) = cell.queue()?.range(turn.next..).next()?;
+        if rank.lane() == Lane::Bulk && cell.free(now.tick, kind, Lane::Bulk) <= turn.passed_bulk {
+            // None of those behind him may take what is reserved either.
+            return None;
+        }
+        Some((*rank, waiter.again()))
     }
 
     /// It is the turn of `waiter` in the queue of `turn`. Grants it, or sends it to the queue of what holds it up. Gives true
     /// when it keeps its place in this queue.
     fn try_grant(&mut self, now: Now, turn: CellId, waiter: &WaiterId) -> bool {
         let Waiter {
-            age,
+            rank,
             keys,
             cells,
             slotless,
@@ -171,16 +184,12 @@ impl Ledger {
             ..
         } = *self.waiters.get(waiter);
         let needed = self.needed(&keys, cells, slotless);
-        let Some(obstacle) = self.obstacle(now, &keys, &needed, age) else {
-            self.leave_queues(waiter);
-            self.grant(now, &cells);
-            // The waiter counted as one reference to each cell; from here on its permit does.
-            self.release(&cells);
-            self.finish(waiter, State::Granted);
+        let Some(obstacle) = self.obstacle(now, &keys, &needed, rank) else {
+            self.grant_waiter(now, waiter);
             return false;
         };
         let (cell, kind) = self.table.cell_mut(obstacle);
-        let until = cell.earliest(now, kind, cell.seniors(age, u32::MAX));
+        let until = cell.earliest(now, kind, rank);
         let paused = cell.paused_until(now.tick).is_some();
         if until > deadline {
             let denial = Denial {
@@ -206,6 +215,39 @@ impl Ledger {
         !paused && visited.contains(obstacle)
     }
 
+    fn grant_waiter(&mut self, now: Now, waiter: &WaiterId) {
+        self.leave_queues(waiter);
+        let Waiter { cells, rank, .. } = *self.waiters.get(waiter);
+        self.grant(now, &cells, rank.lane());
+        // The waiter counted as one reference to each cell; from here on its permit does.
+        self.release(&cells);
+        self.finish(waiter, State::Granted);
+    }
+
+    /// Grants one of `Bulk` whom enough of `Interactive` have gone before, if he can go now. Gives whether there was one.
+    fn serve_passed_over(&mut self, now: Now, turns: &[Turn]) -> bool {
+        let passed_over = |turn: &Turn| self.table.cell(turn.cell).passed_over();
+        let Some((rank, waiter)) = turns.iter().find_map(passed_over) else {
+            return false;
+        };
+        let Waiter {
+            keys,
+            cells,
+            slotless,
+            ..
+        } = *self.waiters.get(&waiter);
+        let can_go = self.table.closed_gate(now.tick, &keys).is_none()
+            && self.needed(&keys, cells, slotless).iter().all(|id| {
+                let (cell, kind) = self.table.cell_mut(id);
+                cell.expire(now, kind);
+                cell.has_slot_in_lane(now.tick, kind, rank)
+            });
+        if can_go {
+            self.grant_waiter(now, &waiter);
+        }
+        can_go
+    }
+
     fn join_queue(&mut self, waiter: &WaiterId, id: CellId) {
         let state = self.waiters.get(waiter);
         if state.queued.contains(id) {
@@ -215,9 +257,9 @@ impl Ledger {
         if !state.visited.contains(id) {
             state.visited.push(id);
         }
-        let age = state.age;
+        let rank = state.rank;
         let cell = self.table.cell_mut(id).0;
-        cell.enqueue(age, waiter.again());
+        cell.enqueue(rank, waiter.again());
         cell.refs += 1;
         self.changed.push(id);
     }
@@ -225,9 +267,9 @@ impl Ledger {
     fn leave_queue(&mut self, waiter: &WaiterId, id: CellId) {
         let state = self.waiters.get(waiter);
         state.leave(id);
-        let age = state.age;
+        let rank = state.rank;
         let cell = self.table.cell_mut(id).0;
-        cell.dequeue(age);
+        cell.dequeue(rank);
         cell.refs -= 1;
         self.changed.push(id);
     }
@@ -278,11 +320,11 @@ impl Ledger {
     }
 
     /// What to tell somebody who stands in these queues.
-    fn denial(&mut self, now: Now, age: u64, queued: &Cells, reason: DenialReason) -> Denial {
+    fn denial(&mut self, now: Now, rank: Rank, queued: &Cells, reason: DenialReason) -> Denial {
         let mut worst: Option<Denial> = None;
         for id in queued.iter() {
             let (cell, kind) = self.table.cell_mut(id);
-            let until = cell.earliest(now, kind, cell.seniors(age, u32::MAX));
+            let until = cell.earliest(now, kind, rank);
             let paused = cell.paused_until(now.tick).is_some();
             if worst.is_none_or(|denial| until > denial.until) {
                 worst = Some(Denial {
@@ -308,7 +350,7 @@ impl Ledger {
         waker: Option<&Waker>,
     ) -> Progress {
         let Waiter {
-            age,
+            rank,
             queued,
             deadline,
             ..
@@ -319,7 +361,7 @@ impl Ledger {
             let is_head = cell
                 .queue()
                 .and_then(|queue| queue.first_key_value())
-                .is_some_and(|(oldest, _)| *oldest == age);
+                .is_some_and(|(first, _)| *first == rank);
             if is_head {
                 until = [until, cell.next_event(now, kind)]
                     .into_iter()
@@ -328,7 +370,7 @@ impl Ledger {
             }
         }
         if now.tick >= deadline {
-            let denial = self.denial(now, age, &queued, DenialReason::TimedOut);
+            let denial = self.denial(now, rank, &queued, DenialReason::TimedOut);
             self.cancel(now, waiter);
             return Progress::Denied(denial);
         }

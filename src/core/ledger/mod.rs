@@ -13,10 +13,10 @@ pub use self::permit::{Admission, Permit, Progress};
 use super::keys::Keys;
 use super::network::Network;
 use super::place::{CellId, Cells};
-use super::queue::{State, Waiter, WaiterId, Waiters};
+use super::queue::{Rank, State, Waiter, WaiterId, Waiters};
 use super::table::Table;
 use super::tick::{Now, Tick};
-use crate::plan::{Plan, RouteClass};
+use crate::plan::{Lane, Plan, RouteClass};
 
 /// Default for the number of waiters in one queue.
 const MAX_WAITING: u32 = 65_536;
@@ -69,11 +69,19 @@ impl Ledger {
     }
 
     /// Asks for a slot under every limit that governs `class`, all at once or none. `deadline` is how long it may wait.
-    pub fn admit(&mut self, now: Now, keys: Keys, class: RouteClass, deadline: Tick) -> Admission {
+    pub fn admit(
+        &mut self,
+        now: Now,
+        keys: Keys,
+        class: RouteClass,
+        lane: Lane,
+        deadline: Tick,
+    ) -> Admission {
         let now = self.advance(now);
         self.table.sweep(now);
         let cells = self.table.open_all(class, &keys);
-        self.enter(now, Waiter::new(self.admissions, keys, cells, deadline))
+        let rank = Rank::new(lane, self.admissions);
+        self.enter(now, Waiter::new(rank, keys, cells, deadline))
     }
 
     /// Waits for pauses only: as [`admit`](Self::admit), but takes no slot. For layers that govern no window.
@@ -82,10 +90,12 @@ impl Ledger {
         now: Now,
         keys: Keys,
         class: RouteClass,
+        lane: Lane,
         deadline: Tick,
     ) -> Admission {
         let now = self.advance(now);
-        let mut waiter = Waiter::new(self.admissions, keys, Cells::default(), deadline);
+        let rank = Rank::new(lane, self.admissions);
+        let mut waiter = Waiter::new(rank, keys, Cells::default(), deadline);
         waiter.slotless = Some(class);
         self.enter(now, waiter)
     }
@@ -99,10 +109,10 @@ impl Ledger {
             }
         }
         self.pump(now, None);
-        match self.obstacle(now, &waiter.keys, &needed, waiter.age) {
+        match self.obstacle(now, &waiter.keys, &needed, waiter.rank) {
             None => {
                 self.admissions += 1;
-                self.grant(now, &waiter.cells);
+                self.grant(now, &waiter.cells, waiter.rank.lane());
                 Admission::Granted(Permit::new(waiter, now.tick))
             }
             Some(obstacle) => self.line_up(now, waiter, obstacle),
@@ -172,18 +182,21 @@ impl Ledger {
             return Ok(());
         };
         let cells = std::mem::take(&mut permit.cells);
-        let mut waiter = Waiter::new(permit.age, permit.keys, cells, deadline);
+        let mut waiter = Waiter::new(permit.rank, permit.keys, cells, deadline);
         waiter.slotless = permit.slotless;
         waiter.queued.push(paused);
         waiter.visited.push(paused);
         let waiter = self.waiters.insert(waiter);
         for id in cells.iter() {
-            self.table.cell_mut(id).0.refund(permit.granted);
+            self.table
+                .cell_mut(id)
+                .0
+                .refund(permit.granted, permit.rank.lane());
             self.dirty.push(id);
         }
         let cell = self.table.cell_mut(paused).0;
         cell.refs += 1;
-        cell.enqueue(permit.age, waiter.again());
+        cell.enqueue(permit.rank, waiter.again());
         self.deny_hopeless(now, paused, &[waiter.again()]);
         self.pump(now, Some(&waiter));
         Err(waiter)
@@ -193,7 +206,10 @@ impl Ledger {
     pub fn refund(&mut self, now: Now, permit: Permit) {
         let now = self.advance(now);
         for id in permit.cells.iter() {
-            self.table.cell_mut(id).0.refund(permit.granted);
+            self.table
+                .cell_mut(id)
+                .0
+                .refund(permit.granted, permit.rank.lane());
             self.dirty.push(id);
         }
         self.release(&permit.cells);
@@ -242,7 +258,7 @@ impl Ledger {
         let sent = permit.began();
         for id in permit.cells.iter() {
             let (cell, kind) = self.table.cell_mut(id);
-            let frees = cell.cool(now, sent, latest, credit, kind);
+            let frees = cell.cool(now, sent, latest, credit, permit.rank.lane(), kind);
             if cell.waiting() > 0 {
                 let list = if frees {
                     &mut self.dirty
@@ -276,10 +292,10 @@ impl Ledger {
     }
 
     /// Takes a slot in every cell.
-    fn grant(&mut self, now: Now, cells: &Cells) {
+    fn grant(&mut self, now: Now, cells: &Cells, lane: Lane) {
         for id in cells.iter() {
             let cell = self.table.cell_mut(id).0;
-            cell.take(now.tick);
+            cell.take(now.tick, lane);
             cell.refs += 1;
         }
     }

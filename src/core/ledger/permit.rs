@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Ledger;
 use crate::core::keys::Keys;
 use crate::core::place::Cells;
-use crate::core::queue::{Denial, Waiter, WaiterId};
+use crate::core::queue::{Denial, Rank, Waiter, WaiterId};
 use crate::core::tick::Tick;
 use crate::plan::RouteClass;
 
@@ -58,7 +58,7 @@ impl Progress {
 #[derive(Debug)]
 #[must_use]
 pub struct Permit {
-    pub(super) age: u64,
+    pub(super) rank: Rank,
     pub(super) keys: Keys,
     pub(super) cells: Cells,
     /// The class of a request that needs no slot and only respects pauses.
@@ -70,7 +70,7 @@ pub struct Permit {
 impl Permit {
     pub(super) fn new(waiter: Waiter, granted: Tick) -> Self {
         Self {
-            age: waiter.age,
+            rank: waiter.rank,
             keys: waiter.keys,
             cells: waiter.cells,
             slotless: waiter.slotless,
