@@ -1,10 +1,22 @@
 //! What all tables need to run simulations.
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use tokio::task::JoinSet;
+use tower::util::BoxCloneService;
+use tower::{BoxError, Layer, Service, ServiceExt};
+use tower_quota::sim::Sim;
+
+use crate::limiters::Server;
+
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Runs one simulation in a runtime of its own, in paused time, with a seed for all that is drawn outside of the simulator.
 pub(crate) fn simulate<F: Future>(seed: u64, simulation: F) -> F::Output {
@@ -18,7 +30,7 @@ pub(crate) fn simulate<F: Future>(seed: u64, simulation: F) -> F::Output {
 }
 
 /// Does all jobs, on all processors. The results come in the order of the jobs and do not depend on the number of processors.
-pub(crate) fn parallel<J: Sync, R: Send>(jobs: &[J], run: impl Fn(&J) -> R + Sync) -> Vec<R> {
+fn parallel<J: Sync, R: Send>(jobs: &[J], run: impl Fn(&J) -> R + Sync) -> Vec<R> {
     let results = Mutex::new(Vec::from_iter(jobs.iter().map(|_| None)));
     let next = AtomicUsize::new(0);
     let work = || loop {
@@ -39,9 +51,104 @@ pub(crate) fn parallel<J: Sync, R: Send>(jobs: &[J], run: impl Fn(&J) -> R + Syn
         .collect()
 }
 
+/// Runs every row in every column with every seed; the results stand at `[row][column]`, in the order of the seeds.
+pub(crate) fn grid<T: Send>(
+    (rows, columns): (usize, usize),
+    seeds: Range<u64>,
+    run: impl Fn(usize, usize, u64) -> T + Sync,
+) -> Vec<Vec<Vec<T>>> {
+    let mut jobs = Vec::new();
+    // Seed by seed, so that long and short jobs are mixed and all processors end at about the same time.
+    for seed in seeds {
+        for row in 0..rows {
+            jobs.extend((0..columns).map(|column| (row, column, seed)));
+        }
+    }
+    let results = parallel(&jobs, |&(row, column, seed)| run(row, column, seed));
+    let mut grid =
+        Vec::from_iter((0..rows).map(|_| Vec::from_iter((0..columns).map(|_| Vec::new()))));
+    for ((row, column, _), result) in jobs.into_iter().zip(results) {
+        grid[row][column].push(result);
+    }
+    grid
+}
+
 /// 500 ms, then twice as long each time up to 8 s, all with a jitter of half of it to either side.
 pub(crate) fn backoff(attempt: u32) -> Duration {
     const LONGEST: Duration = Duration::from_secs(8);
     let whole = 500 * MILLISECOND * 2_u32.saturating_pow(attempt.min(8));
     whole.min(LONGEST).mul_f64(0.5 + fastrand::f64())
+}
+
+/// Until the next of so many a second that come at random.
+pub(crate) fn gap(per_second: f64) -> Duration {
+    Duration::from_secs_f64(-(1.0 - fastrand::f64()).ln() / per_second)
+}
+
+/// A request with a body that can be sent again.
+pub(crate) type Call = Request<Full<Bytes>>;
+
+/// A client with its layers; of an answer only the status is wanted.
+pub(crate) type Api = BoxCloneService<Call, StatusCode, BoxError>;
+
+/// `layer` in front of the simulator.
+pub(crate) fn client<L, B>(sim: &Sim, layer: L) -> Api
+where
+    L: Layer<Server>,
+    L::Service: Service<Call, Response = Response<B>, Error = BoxError> + Clone + Send + 'static,
+    <L::Service as Service<Call>>::Future: Send + 'static,
+{
+    layer
+        .layer(Server::Sim(sim.service()))
+        .map_response(|response: Response<B>| response.status())
+        .boxed_clone()
+}
+
+fn call(method: Method, path: &str, body: &'static str) -> Call {
+    Request::builder()
+        .method(method)
+        .uri(format!("http://sim{path}"))
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .body(Full::from(body))
+        .expect("the request is sound")
+}
+
+/// Whose calls they all are.
+pub(crate) const TOKEN: &str = "one";
+
+pub(crate) fn general() -> Call {
+    call(Method::GET, "/crm/v3/owners", "")
+}
+
+pub(crate) fn search() -> Call {
+    call(Method::POST, "/crm/v3/objects/contacts/search", "{}")
+}
+
+pub(crate) fn associations() -> Call {
+    let path = "/crm/v4/associations/contacts/companies/batch/read";
+    call(Method::POST, path, "{}")
+}
+
+/// Makes one call; as long as it is refused it is repeated after a backoff.
+pub(crate) async fn insist(client: &mut Api, request: &Call) {
+    for attempt in 0.. {
+        let client = client.ready().await.expect("the client is ready");
+        let status = client.call(request.clone()).await;
+        match status.expect("the server answers").as_u16() {
+            429 | 503 => tokio::time::sleep(backoff(attempt)).await,
+            _ => break,
+        }
+    }
+}
+
+/// Keeps `tasks` tasks busy with calls like this, for as long as the set is kept.
+pub(crate) fn saturate(on: &mut JoinSet<()>, tasks: usize, client: &Api, request: &Call) {
+    for _ in 0..tasks {
+        let (mut client, request) = (client.clone(), request.clone());
+        on.spawn(async move {
+            loop {
+                insist(&mut client, &request).await;
+            }
+        });
+    }
 }

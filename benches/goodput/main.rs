@@ -21,7 +21,10 @@ mod limiters;
 mod chart;
 mod drive;
 mod million;
+mod mixed;
 mod peers;
+mod search;
+mod stack;
 
 use std::process::ExitCode;
 
@@ -38,7 +41,12 @@ struct Table {
 type Make = fn() -> Table;
 
 /// Name on the command line, and what makes the table.
-const TABLES: [(&str, Make); 1] = [("peers", peers::table)];
+const TABLES: [(&str, Make); 4] = [
+    ("peers", peers::table),
+    ("stack", stack::table),
+    ("search", search::table),
+    ("mixed", mixed::table),
+];
 
 fn main() -> ExitCode {
     let failures = if support::has_flag("--million") {

@@ -15,7 +15,7 @@ use serde_json::json;
 use tower::{Service, ServiceExt};
 use tower_quota::sim::{Latency, ServiceHeader, Sim, Windows};
 
-use crate::drive::{MILLISECOND, backoff, parallel, simulate};
+use crate::drive::{MILLISECOND, backoff, grid, simulate};
 use crate::limiters::{
     ALL, Allowance, Client, Limiter, OURS, OURS_WITH_FLOOR, OURS_WITHOUT_HEADER, Server, TOWER,
 };
@@ -163,20 +163,19 @@ pub(crate) fn run_all(
     scenarios: &[Scenario],
     seeds: std::ops::Range<u64>,
 ) -> Vec<Vec<Seen>> {
-    let mut jobs = Vec::new();
-    for seed in seeds {
-        for row in 0..limiters.len() {
-            jobs.extend((0..scenarios.len()).map(|column| (row, column, seed)));
-        }
-    }
-    let seen = parallel(&jobs, |&(row, column, seed)| {
+    let size = (limiters.len(), scenarios.len());
+    let seen = grid(size, seeds, |row, column, seed| {
         run(&limiters[row], &scenarios[column], seed)
     });
-    let mut sums = vec![vec![Seen::default(); scenarios.len()]; limiters.len()];
-    for ((row, column, _), seen) in jobs.iter().zip(&seen) {
-        sums[*row][*column].add(seen);
-    }
-    sums
+    let sum = |seen: Vec<Seen>| {
+        seen.iter().fold(Seen::default(), |mut sum, seen| {
+            sum.add(seen);
+            sum
+        })
+    };
+    seen.into_iter()
+        .map(|row| row.into_iter().map(sum).collect())
+        .collect()
 }
 
 pub(crate) fn table() -> Table {

@@ -41,3 +41,11 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let lines = rows.iter().map(|row| line(row));
     [line(&header), rule].into_iter().chain(lines).collect()
 }
+
+/// A share in percent, in which not a single one is told from nearly none.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    match part {
+        0 => "0 %".to_owned(),
+        _ => format!("{:.2} %", 100.0 * part as f64 / whole as f64),
+    }
+}
