@@ -19,6 +19,7 @@ mod support;
 mod limiters;
 
 mod chart;
+mod daily;
 mod drive;
 mod million;
 mod mixed;
@@ -41,11 +42,12 @@ struct Table {
 type Make = fn() -> Table;
 
 /// Name on the command line, and what makes the table.
-const TABLES: [(&str, Make); 4] = [
+const TABLES: [(&str, Make); 5] = [
     ("peers", peers::table),
     ("stack", stack::table),
     ("search", search::table),
     ("mixed", mixed::table),
+    ("daily", daily::table),
 ];
 
 fn main() -> ExitCode {
