@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::keys::Fingerprint;
 use super::kind::Kind;
+use super::learned::Learned;
 use super::place::Place;
 use super::pool::Pool;
 use super::queue::{Rank, WaiterId};
@@ -43,6 +44,21 @@ struct Rare {
     /// How many of `Interactive` have gone before those of `Bulk` who wait here.
     passed_over: u8,
     distrust: Distrust,
+    learned: Learned,
+}
+
+/// What is known of when the server counted a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Credit {
+    /// Nothing: it was refused, failed or given up.
+    NoAnswer,
+    /// So long before the answer arrived, at least.
+    Time(Duration),
+    /// The answer does not tell; a learned share of the round trip, and the network's floor.
+    Share {
+        round_trip: Duration,
+        floor: Duration,
+    },
 }
 
 impl Cell {
@@ -225,16 +241,23 @@ impl Cell {
         now: Now,
         earliest: Tick,
         latest: Tick,
-        credit: Option<Duration>,
+        credit: Credit,
         lane: Lane,
         kind: &Kind,
     ) -> bool {
         let distrust = self.rare.as_ref().map(|rare| rare.distrust);
         match (&mut self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => {
-                let credit = credit.unwrap_or_default();
-                let credit =
-                    distrust.map_or(credit, |distrust| distrust.reduce(credit, latest, window));
+                let credit = match credit {
+                    Credit::NoAnswer => Duration::ZERO,
+                    Credit::Time(time) => {
+                        distrust.map_or(time, |distrust| distrust.reduce(time, latest, window))
+                    }
+                    Credit::Share { round_trip, floor } => {
+                        let rare = self.rare.get_or_insert_default();
+                        floor + rare.learned.credit(latest, round_trip, window)
+                    }
+                };
                 slots.cool(latest.before(credit).max(earliest), window, lane);
                 false
             }
@@ -242,7 +265,7 @@ impl Cell {
                 // The day must not begin after the request is over: it may have been counted in it.
                 pool.expire(now, zone);
                 let latest = now.wall + latest.since(now.tick);
-                pool.settle(earliest, latest, credit.is_some())
+                pool.settle(earliest, latest, !matches!(credit, Credit::NoAnswer))
             }
             _ => false,
         }
@@ -257,7 +280,9 @@ impl Cell {
 
     /// Halves the share of the service time that is credited; gives the new share, in percent.
     pub(super) fn distrust(&mut self, now: Tick, window: &Window) -> u32 {
-        self.rare().distrust.halve(now, window)
+        let rare = self.rare();
+        rare.learned.refused(now, window);
+        rare.distrust.halve(now, window)
     }
 
     pub(super) fn queue(&self) -> Option<&BTreeMap<Rank, WaiterId>> {

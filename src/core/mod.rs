@@ -51,6 +51,7 @@
 mod cell;
 mod keys;
 mod kind;
+mod learned;
 mod ledger;
 mod network;
 mod place;
@@ -61,7 +62,7 @@ mod table;
 mod tick;
 
 pub use self::keys::{Fingerprint, Keys};
-pub use self::ledger::{Admission, Ledger, Permit, Progress};
+pub use self::ledger::{Admission, Guard, Ledger, Permit, Progress};
 pub use self::place::Subject;
 pub use self::queue::{Denial, DenialReason, WaiterId};
 pub use self::table::Usage;

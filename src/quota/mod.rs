@@ -33,7 +33,7 @@ pub(crate) use self::acquire::{Acquire, Ending, Permit};
 pub(crate) use self::note::Provisional;
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::core::{Denial, Keys, Ledger, Now, Subject, Tick, Usage};
+use crate::core::{Denial, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
 use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
@@ -98,6 +98,7 @@ impl Quota {
             clock: None,
             source: TokenSource::default(),
             network_floor: DEFAULT_NETWORK_FLOOR,
+            guard: Guard::Proven,
             max_waiting: None,
         }
     }
@@ -325,6 +326,7 @@ pub struct QuotaBuilder {
     clock: Option<Clock>,
     source: TokenSource,
     network_floor: bool,
+    guard: Guard,
     max_waiting: Option<u32>,
 }
 
@@ -351,6 +353,13 @@ impl QuotaBuilder {
         self
     }
 
+    /// Sets what is credited for answers that do not tell their service time; [`Guard::Proven`] at first.
+    #[must_use]
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
     /// Sets how many requests may wait for one limit of one key; 65,536 at first. With 0 nobody waits.
     #[must_use]
     pub fn max_waiting(mut self, most: u32) -> Self {
@@ -362,6 +371,7 @@ impl QuotaBuilder {
     pub fn build(self) -> Quota {
         let mut ledger = Ledger::new(self.api.plan());
         ledger.credit_network_floor(self.network_floor);
+        ledger.set_guard(self.guard);
         if let Some(most) = self.max_waiting {
             ledger.set_max_waiting(most);
         }

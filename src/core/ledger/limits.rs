@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Ledger;
+use super::{Guard, Ledger};
 use crate::core::keys::Keys;
 use crate::core::kind::Kind;
 use crate::core::place::Subject;
@@ -134,6 +134,11 @@ impl Ledger {
     /// Sets how many may wait in one queue; 65,536 at first.
     pub fn set_max_waiting(&mut self, most: u32) {
         self.max_waiting = most;
+    }
+
+    /// Sets what is credited for answers that do not tell their service time; [`Guard::Proven`] at first.
+    pub fn set_guard(&mut self, guard: Guard) {
+        self.guard = guard;
     }
 
     /// Whether half of the least time that any response spent on the network is credited like service time; off at first.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use self::line::Turn;
 pub use self::permit::{Admission, Permit, Progress};
+use super::cell::Credit;
 use super::keys::Keys;
 use super::network::Network;
 use super::place::{CellId, Cells};
@@ -20,6 +21,19 @@ use crate::plan::{Lane, Plan, RouteClass};
 
 /// Default for the number of waiters in one queue.
 const MAX_WAITING: u32 = 65_536;
+
+/// What is credited for an answer that does not tell its service time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing, so that no refusal is possible.
+    #[default]
+    Proven,
+    /// A share of the round trip. It grows slowly while nothing is refused, is halved by a refusal, and then stays below what was
+    /// refused for ever longer times. It trades a few refusals for throughput: at 5 requests per 1 s and 400 ms of work 71 % to
+    /// 73 % of the quota is used instead of 65 %, and 0.4 % of the first 300 requests are refused, 0.03 % of 20,000 (table "learned
+    /// credit" of `cargo bench --bench goodput`).
+    Learned,
+}
 
 /// The state of all limits of one plan, for all keys.
 ///
@@ -32,6 +46,7 @@ pub struct Ledger {
     network: Network,
     /// Whether the floor of the network is credited; see [`Ledger::credit_network_floor`].
     credit_floor: bool,
+    guard: Guard,
     max_waiting: u32,
     admissions: u64,
     latest: Tick,
@@ -56,6 +71,7 @@ impl Ledger {
             waiters: Waiters::default(),
             network: Network::default(),
             credit_floor: false,
+            guard: Guard::Proven,
             max_waiting: MAX_WAITING,
             admissions: 0,
             latest: Tick::ZERO,
@@ -228,8 +244,11 @@ impl Ledger {
         } else {
             Duration::ZERO
         };
-        let credit = service_time.unwrap_or_default().saturating_add(floor);
-        self.cool(now, &permit, now.tick, Some(credit));
+        let credit = match (service_time, self.guard) {
+            (None, Guard::Learned) => Credit::Share { round_trip, floor },
+            _ => Credit::Time(service_time.unwrap_or_default().saturating_add(floor)),
+        };
+        self.cool(now, &permit, now.tick, credit);
     }
 
     /// A response has arrived, but it refuses the request or says that the server failed: no time is credited, because a gateway
@@ -241,7 +260,7 @@ impl Ledger {
         // It may have been the one that asked whether a daily pool has been filled again; then the next one asks, unless a pause
         // begins.
         self.dirty.extend(permit.cells.iter());
-        self.cool(now, &permit, now.tick, None);
+        self.cool(now, &permit, now.tick, Credit::NoAnswer);
     }
 
     /// The request was sent and will not be answered any more: it failed, timed out or was dropped. The server may still count
@@ -251,10 +270,10 @@ impl Ledger {
         let latest = now.tick.after(self.network.late_arrival());
         // As for a failure.
         self.dirty.extend(permit.cells.iter());
-        self.cool(now, &permit, latest, None);
+        self.cool(now, &permit, latest, Credit::NoAnswer);
     }
 
-    fn cool(&mut self, now: Now, permit: &Permit, latest: Tick, credit: Option<Duration>) {
+    fn cool(&mut self, now: Now, permit: &Permit, latest: Tick, credit: Credit) {
         let sent = permit.began();
         for id in permit.cells.iter() {
             let (cell, kind) = self.table.cell_mut(id);
