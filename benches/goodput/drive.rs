@@ -1,8 +1,8 @@
 //! What all tables need to run simulations.
 
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -74,7 +74,7 @@ pub(crate) fn grid<T: Send>(
 }
 
 /// 500 ms, then twice as long each time up to 8 s, all with a jitter of half of it to either side.
-pub(crate) fn backoff(attempt: u32) -> Duration {
+fn backoff(attempt: u32) -> Duration {
     const LONGEST: Duration = Duration::from_secs(8);
     let whole = 500 * MILLISECOND * 2_u32.saturating_pow(attempt.min(8));
     whole.min(LONGEST).mul_f64(0.5 + fastrand::f64())
@@ -89,7 +89,9 @@ pub(crate) fn gap(per_second: f64) -> Duration {
 pub(crate) type Call = Request<Full<Bytes>>;
 
 /// A client with its layers; of an answer only the status is wanted.
-pub(crate) type Api = BoxCloneService<Call, StatusCode, BoxError>;
+type Client<C> = BoxCloneService<C, StatusCode, BoxError>;
+
+pub(crate) type Api = Client<Call>;
 
 /// `layer` in front of the simulator.
 pub(crate) fn client<L, B>(sim: &Sim, layer: L) -> Api
@@ -130,7 +132,10 @@ pub(crate) fn associations() -> Call {
 }
 
 /// Makes one call; as long as it is refused it is repeated after a backoff.
-pub(crate) async fn insist(client: &mut Api, request: &Call) {
+async fn insist<B>(client: &mut Client<Request<B>>, request: &Request<B>)
+where
+    Request<B>: Clone,
+{
     for attempt in 0.. {
         let client = client.ready().await.expect("the client is ready");
         let status = client.call(request.clone()).await;
@@ -138,6 +143,35 @@ pub(crate) async fn insist(client: &mut Api, request: &Call) {
             429 | 503 => tokio::time::sleep(backoff(attempt)).await,
             _ => break,
         }
+    }
+}
+
+/// Makes `total` calls like this in `tasks` tasks, and waits until all are done.
+pub(crate) async fn make_all<B>(
+    client: &Client<Request<B>>,
+    tasks: usize,
+    total: u64,
+    request: &Request<B>,
+) where
+    B: Send + Sync + 'static,
+    Request<B>: Clone,
+{
+    let left = Arc::new(AtomicU64::new(total));
+    let mut set = JoinSet::new();
+    for _ in 0..tasks {
+        let (mut client, request, left) = (client.clone(), request.clone(), left.clone());
+        set.spawn(async move {
+            let take = |left: u64| left.checked_sub(1);
+            while left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .is_ok()
+            {
+                insist(&mut client, &request).await;
+            }
+        });
+    }
+    while let Some(task) = set.join_next().await {
+        task.expect("no call fails");
     }
 }
 

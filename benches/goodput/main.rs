@@ -21,6 +21,7 @@ mod limiters;
 mod chart;
 mod daily;
 mod drive;
+mod learned;
 mod million;
 mod mixed;
 mod peers;
@@ -42,12 +43,13 @@ struct Table {
 type Make = fn() -> Table;
 
 /// Name on the command line, and what makes the table.
-const TABLES: [(&str, Make); 5] = [
+const TABLES: [(&str, Make); 6] = [
     ("peers", peers::table),
     ("stack", stack::table),
     ("search", search::table),
     ("mixed", mixed::table),
     ("daily", daily::table),
+    ("learned", learned::table),
 ];
 
 fn main() -> ExitCode {

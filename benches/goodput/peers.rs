@@ -4,20 +4,15 @@
 //! exponential backoff until it is done.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
 use http_body_util::Empty;
 use serde_json::json;
-use tower::{Service, ServiceExt};
 use tower_quota::sim::{Latency, ServiceHeader, Sim, Windows};
 
-use crate::drive::{MILLISECOND, backoff, grid, simulate};
+use crate::drive::{MILLISECOND, general, grid, make_all, simulate};
 use crate::limiters::{
-    ALL, Allowance, Client, Limiter, OURS, OURS_WITH_FLOOR, OURS_WITHOUT_HEADER, Server, TOWER,
+    ALL, Allowance, Limiter, OURS, OURS_WITH_FLOOR, OURS_WITHOUT_HEADER, Server, TOWER,
 };
 use crate::{Table, chart, support};
 
@@ -117,14 +112,8 @@ fn run(limiter: &Limiter, scenario: &Scenario, seed: u64) -> Seen {
         let sim = scenario.simulator(limiter.header, seed);
         let server = Server::Sim(sim.service());
         let client = (limiter.client)(server, scenario.allowance);
-        let left = Arc::new(AtomicU64::new(scenario.total));
-        let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..scenario.tasks {
-            tasks.spawn(make_calls(client.clone(), left.clone()));
-        }
-        while let Some(task) = tasks.join_next().await {
-            task.expect("no call fails");
-        }
+        let request = general().map(|_| Empty::new());
+        make_all(&client, scenario.tasks, scenario.total, &request).await;
         let stats = sim.stats();
         assert_eq!(stats.counted(), scenario.total, "every call was done once");
         Seen {
@@ -134,27 +123,6 @@ fn run(limiter: &Limiter, scenario: &Scenario, seed: u64) -> Seen {
             elapsed: stats.last_admitted.unwrap_or_default(),
         }
     })
-}
-
-async fn make_calls(mut client: Client, left: Arc<AtomicU64>) {
-    let take = |left: u64| left.checked_sub(1);
-    while left
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-        .is_ok()
-    {
-        for attempt in 0.. {
-            let request = Request::get("http://sim/crm/v3/owners")
-                .header("authorization", "Bearer one")
-                .body(Empty::<Bytes>::new())
-                .expect("the request is sound");
-            let client = client.ready().await.expect("the client is ready");
-            let status = client.call(request).await.expect("the server answers");
-            if status != StatusCode::TOO_MANY_REQUESTS {
-                break;
-            }
-            tokio::time::sleep(backoff(attempt)).await;
-        }
-    }
 }
 
 /// Runs every limiter in every scenario with every seed, and sums over the seeds.

@@ -1,17 +1,14 @@
 //! What the further layers cost a sole user: the whole stack against the limiter alone.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::task::JoinSet;
 use tower_quota::hubspot::{self, Tier};
 use tower_quota::plan::Zone;
 use tower_quota::sim::{Latency, Sim};
 use tower_quota::{Quota, TokenLimitLayer};
 
-use crate::drive::{Api, MILLISECOND, client, general, grid, insist, simulate};
+use crate::drive::{Api, MILLISECOND, client, general, grid, make_all, simulate};
 use crate::{Table, support};
 
 const SEEDS: u64 = 5;
@@ -87,23 +84,7 @@ fn run(line: &Line, service: u64, seed: u64) -> Seen {
             .expect("the simulator is set up soundly");
         let quota = Quota::new(hubspot::api(Tier::Professional, Zone::UTC));
         let client = (line.client)(&sim, &quota);
-        let left = Arc::new(AtomicU64::new(TOTAL));
-        let mut tasks = JoinSet::new();
-        for _ in 0..TASKS {
-            let (mut client, left) = (client.clone(), left.clone());
-            tasks.spawn(async move {
-                let take = |left: u64| left.checked_sub(1);
-                while left
-                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-                    .is_ok()
-                {
-                    insist(&mut client, &general()).await;
-                }
-            });
-        }
-        while let Some(task) = tasks.join_next().await {
-            task.expect("no call fails");
-        }
+        make_all(&client, TASKS, TOTAL, &general()).await;
         let stats = sim.stats();
         Seen {
             refused: stats.refused(),
