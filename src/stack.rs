@@ -20,14 +20,20 @@ use tower_layer::Layer;
 
 use crate::backoff::RetryAfter;
 use crate::limit::TokenLimit;
-use crate::{Quota, RetryAfterLayer, TokenLimitLayer};
+use crate::search::ClassBudget;
+use crate::{ConfigError, Quota, RetryAfterLayer, SearchBudgetLayer, TokenLimitLayer};
 
-/// The layers of this crate in their right order, with their defaults: [`RetryAfterLayer`] outside, [`TokenLimitLayer`] inside.
+/// What [`StackLayer`] makes of a service.
+pub type Stack<S> = RetryAfter<ClassBudget<TokenLimit<S>>>;
+
+/// The layers of this crate in their right order, with their defaults: [`RetryAfterLayer`] outside, then [`SearchBudgetLayer`],
+/// [`TokenLimitLayer`] inside.
 ///
 /// See the [module docs](crate::stack) for an example. Use the layers one by one to set more than this or to put others between.
 #[derive(Clone, Debug)]
 pub struct StackLayer {
     retry_after: RetryAfterLayer,
+    search_budget: SearchBudgetLayer,
     token_limit: TokenLimitLayer,
 }
 
@@ -36,6 +42,7 @@ impl StackLayer {
     pub fn new(quota: &Quota) -> Self {
         Self {
             retry_after: RetryAfterLayer::new(quota),
+            search_budget: SearchBudgetLayer::new(quota),
             token_limit: TokenLimitLayer::new(quota),
         }
     }
@@ -45,15 +52,35 @@ impl StackLayer {
     #[must_use]
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.retry_after = self.retry_after.max_wait(max_wait);
+        self.search_budget = self.search_budget.max_wait(max_wait);
         self.token_limit = self.token_limit.max_wait(max_wait);
+        self
+    }
+
+    /// Sets how often a request is sent at most, the first time included; 5 at first.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when it is zero.
+    pub fn max_attempts(mut self, most: u32) -> Result<Self, ConfigError> {
+        self.retry_after = self.retry_after.max_attempts(most)?;
+        Ok(self)
+    }
+
+    /// Keeps so many slots of the search limit for [`Lane::Interactive`](crate::request::Lane); 1 at first. A program whose
+    /// searches are all alike should reserve none.
+    #[must_use]
+    pub fn search_reserve(mut self, slots: u32) -> Self {
+        self.search_budget = self.search_budget.reserve(slots);
         self
     }
 }
 
 impl<S> Layer<S> for StackLayer {
-    type Service = RetryAfter<TokenLimit<S>>;
+    type Service = Stack<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.retry_after.layer(self.token_limit.layer(inner))
+        let limited = self.token_limit.layer(inner);
+        self.retry_after.layer(self.search_budget.layer(limited))
     }
 }

@@ -12,19 +12,17 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde_json::Value;
 use tower::timeout::{Timeout, TimeoutLayer};
-use tower::{ServiceBuilder, ServiceExt};
-use tower_quota::backoff::RetryAfter;
+use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::body::HeldBody;
-use tower_quota::limit::TokenLimit;
-use tower_quota::stack::StackLayer;
-use tower_quota::{BoxError, Quota, RetryAfterLayer, TokenLimitLayer};
+use tower_quota::stack::{Stack, StackLayer};
+use tower_quota::{BoxError, Quota};
 
 use crate::args::Args;
 use crate::wire::{Call, Counted, Wire};
 
 type Body = Full<Bytes>;
 type Http = legacy::Client<HttpsConnector<HttpConnector>, HeldBody<Body>>;
-type Api = RetryAfter<TokenLimit<Timeout<Counted<Http>>>>;
+type Api = Stack<Timeout<Counted<Http>>>;
 
 /// A pause is waited for so long; what takes longer (the daily quota is used up) ends the run.
 const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
@@ -86,17 +84,14 @@ impl Client {
                 inner: http,
                 wire: wire.clone(),
             });
-        let no_repetitions = RetryAfterLayer::new(quota)
+        let stack = StackLayer::new(quota).max_wait(MAX_WAIT);
+        let no_repetitions = stack
+            .clone()
             .max_attempts(1)
             .map_err(|error| error.to_string())?;
         Ok(Self {
-            api: ServiceBuilder::new()
-                .layer(StackLayer::new(quota).max_wait(MAX_WAIT))
-                .service(sent.clone()),
-            once: ServiceBuilder::new()
-                .layer(no_repetitions.max_wait(MAX_WAIT))
-                .layer(TokenLimitLayer::new(quota).max_wait(MAX_WAIT))
-                .service(sent),
+            api: stack.layer(sent.clone()),
+            once: no_repetitions.layer(sent),
             base,
             authorization,
             timeout: args.timeout(),
