@@ -11,7 +11,7 @@ use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_quota::Quota;
 use tower_quota::clock::Clock;
 use tower_quota::hubspot::{self, Tier};
-use tower_quota::plan::{Lane, Reserve, Zone};
+use tower_quota::plan::{Lane, Zone};
 use tower_quota::sim::{Latency, Sim};
 
 use crate::drive::{Api, MILLISECOND, SECOND, client, gap, grid, saturate, search, simulate};
@@ -137,12 +137,9 @@ fn run(line: &Line, seed: u64) -> Seen {
             .expect("the simulator is set up soundly");
         let quota = Quota::new(hubspot::api(Tier::Professional, Zone::UTC));
         let layers = ServiceBuilder::new()
-            .layer(hubspot::stack(&quota))
+            .layer(hubspot::stack(&quota).search_reserve(line.reserve))
             .layer_fn(Stamping);
         let client = client(&sim, layers);
-        quota
-            .set_reserve(hubspot::SEARCH, Reserve::Slots(line.reserve))
-            .expect("the plan has the limit");
         let mut backfill = JoinSet::new();
         saturate(&mut backfill, TASKS, &client, &search());
         let clock = Clock::system();
