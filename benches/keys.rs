@@ -277,7 +277,7 @@ fn print(memory: &[(&str, Value)], speed: &[Speed]) {
         .into_iter()
         .chain(columns.map(|(title, _)| title))
         .collect();
-    print!("{}", support::table(&header, &rows));
+    support::print_table(&header, &rows);
     println!("\nns per request (admitted, sent, settled), tokens in no order\n");
     let rows: Vec<Vec<String>> = speed
         .iter()
@@ -287,7 +287,7 @@ fn print(memory: &[(&str, Value)], speed: &[Speed]) {
         })
         .collect();
     let header = ["through", "1 key", "1,000 keys", "1,000,000 keys"];
-    print!("{}", support::table(&header, &rows));
+    support::print_table(&header, &rows);
 }
 
 fn to_json(memory: &[(&str, Value)], speed: &[Speed]) -> Value {

@@ -469,7 +469,7 @@ fn report(output: &Path) {
             "/ (Buffer + RateLimit)",
             "/ loopback",
         ];
-        print!("{}", support::table(&header, &rows));
+        support::print_table(&header, &rows);
     }
     println!("\n{WAITING} tasks waiting, ns of processor time per admission, all included:\n");
     let rows: Vec<Vec<String>> = [
@@ -486,7 +486,7 @@ fn report(output: &Path) {
         vec![name.to_owned(), format!("{ns:.0}")]
     })
     .into();
-    print!("{}", support::table(&["service", "ns"], &rows));
+    support::print_table(&["service", "ns"], &rows);
     println!(
         "\nAims, for both layers: < 2,000 ns, <= 0.100 of Buffer + RateLimit, <= 2 % of the loopback call."
     );

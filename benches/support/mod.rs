@@ -42,6 +42,11 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     [line(&header), rule].into_iter().chain(lines).collect()
 }
 
+/// The same, printed.
+pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
+    print!("{}", table(header, rows));
+}
+
 /// A share in percent, in which not a single one is told from nearly none.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     match part {
