@@ -93,6 +93,7 @@ mod api;
 pub mod backoff;
 pub mod body;
 pub mod clock;
+pub mod concurrency;
 pub mod core;
 mod error;
 #[cfg(feature = "hubspot")]
@@ -110,6 +111,7 @@ pub mod stack;
 
 pub use self::api::Api;
 pub use self::backoff::RetryAfterLayer;
+pub use self::concurrency::AdaptiveConcurrencyLayer;
 pub use self::error::{BoxError, ConfigError, QuotaError};
 pub use self::limit::TokenLimitLayer;
 pub use self::quota::Quota;

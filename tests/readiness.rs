@@ -1,4 +1,4 @@
-//! Promise: both layers keep the contract of `tower::Service`: the very instance that was made ready is called, nothing is
+//! Promise: the layers keep the contract of `tower::Service`: the very instance that was made ready is called, nothing is
 //! reserved in the inner service while a request waits, its errors reach the caller, asking for readiness costs nothing; and
 //! they fit among other people's layers, on any executor. (T45, T58, T59)
 
@@ -24,7 +24,7 @@ use tower::util::{BoxCloneSyncService, MapRequestLayer, MapResponseLayer};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_quota::body::HeldBody;
 use tower_quota::stack::StackLayer;
-use tower_quota::{BoxError, Quota, RetryAfterLayer, TokenLimitLayer};
+use tower_quota::{AdaptiveConcurrencyLayer, BoxError, Quota, RetryAfterLayer, TokenLimitLayer};
 
 /// Its clones are not ready; readiness takes two polls; a call without it panics.
 struct Probe {
@@ -104,6 +104,9 @@ async fn the_instance_that_was_made_ready_is_called() {
         let mut alone = ServiceBuilder::new()
             .layer(retry.clone())
             .service(probe.clone());
+        let mut adaptive = ServiceBuilder::new()
+            .layer(AdaptiveConcurrencyLayer::new(&quota))
+            .service(probe.clone());
         let mut both = ServiceBuilder::new()
             .layer(retry)
             .layer(patient(&quota))
@@ -112,10 +115,11 @@ async fn the_instance_that_was_made_ready_is_called() {
             ready_call(&mut limit).await.unwrap();
             ready_call(&mut alone).await.unwrap();
             ready_call(&mut both).await.unwrap();
+            ready_call(&mut adaptive).await.unwrap();
         }
         assert_eq!(
             calls.load(Ordering::SeqCst),
-            if status == 200 { 9 } else { 33 }
+            if status == 200 { 12 } else { 36 }
         );
     }
 }

@@ -14,7 +14,7 @@ use super::tick::{Now, Tick};
 use crate::plan::Lane;
 
 /// So many of `Interactive` may go before one of `Bulk` who waits for the same, so that nobody starves.
-const TURNS_OF_INTERACTIVE: u8 = 8;
+pub(super) const TURNS_OF_INTERACTIVE: u8 = 8;
 
 /// One key under one limit, or the gate of a token or account.
 #[derive(Debug)]
@@ -152,10 +152,16 @@ impl Cell {
     /// Whether there is a slot for the one of this rank, and for all before it.
     pub(super) fn has_slot_for(&self, now: Tick, kind: &Kind, rank: Rank) -> bool {
         let free = self.free(now, kind, Lane::Interactive);
-        if free <= self.seniors(rank, free) {
-            return false;
+        let seniors = self.seniors(rank, free);
+        match rank.lane() {
+            Lane::Interactive => free > seniors.saturating_add(self.kept_for_turn(now, kind)),
+            Lane::Bulk => free > seniors && self.has_slot_in_lane(now, kind, rank),
         }
-        rank.lane() == Lane::Interactive || self.has_slot_in_lane(now, kind, rank)
+    }
+
+    /// The slot of one of `Bulk` whose turn it is and who has not gone yet: it is another limit that holds him up.
+    fn kept_for_turn(&self, now: Tick, kind: &Kind) -> u32 {
+        u32::from(self.passed_over().is_some() && self.free(now, kind, Lane::Bulk) > 0)
     }
 
     /// Whether there is a slot for the one of this rank, and for those of its lane before it.
@@ -222,6 +228,11 @@ impl Cell {
             return None;
         }
         rare.first_bulk()
+    }
+
+    /// The first of `Bulk` here goes next.
+    pub(super) fn give_turn(&mut self) {
+        self.rare().passed_over = TURNS_OF_INTERACTIVE;
     }
 
     pub(super) fn refund(&mut self, granted: Tick, lane: Lane) {

@@ -49,6 +49,7 @@
 //! ```
 
 mod cell;
+pub mod concurrency;
 mod keys;
 mod kind;
 mod learned;

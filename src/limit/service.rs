@@ -8,7 +8,6 @@ use tower_service::Service;
 use super::ResponseFuture;
 use crate::body::PeekBody;
 use crate::quota::Acquire;
-use crate::request::RequestHead;
 use crate::{BoxError, Quota};
 
 /// Lets no request reach the inner service before every limit of the plan has a slot for it.
@@ -48,15 +47,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        if self.quota.is_admitted(request.extensions()) {
-            return ResponseFuture::pass(self.inner.clone(), request);
-        }
-        let head = RequestHead::from(&request);
-        let ticket = self.quota.ticket(head);
-        let patience = self.quota.patience(self.max_wait, head);
-        self.quota
-            .mark_admitted(ticket.class, request.extensions_mut());
-        let acquire = Acquire::slots(self.quota.clone(), ticket, patience);
+        let acquire = Acquire::once(&self.quota, &mut request, self.max_wait);
         ResponseFuture::new(acquire, self.inner.clone(), request)
     }
 }

@@ -5,11 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Sleep;
+use http::Request;
 
+use super::alarm::Alarm;
 use super::{Patience, Quota, Ticket};
 use crate::core::{self, Admission, Progress, Tick, WaiterId};
 use crate::error::QuotaError;
+use crate::request::RequestHead;
 use crate::signal::{Outcome, Signals};
 
 /// What is asked for.
@@ -36,8 +38,7 @@ pub(crate) struct Acquire {
     /// Known when the wait begins.
     deadline: Tick,
     state: State,
-    /// Made only when there is something to wait for.
-    alarm: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
 }
 
 #[derive(Debug)]
@@ -48,8 +49,21 @@ enum State {
 }
 
 impl Acquire {
+    /// A slot under every limit that governs the request, unless a layer further outside has taken them: then only the end of
+    /// every pause, because the request may wait for the inner service while one begins.
+    pub(crate) fn once<B>(quota: &Quota, request: &mut Request<B>, max_wait: Duration) -> Self {
+        let is_admitted = quota.is_admitted(request);
+        let head = RequestHead::from(&*request);
+        let (ticket, patience) = (quota.ticket(head), quota.patience(max_wait, head));
+        if is_admitted {
+            return Self::no_pause(quota.clone(), ticket, patience);
+        }
+        quota.mark_admitted(ticket.class, request.extensions_mut());
+        Self::slots(quota.clone(), ticket, patience)
+    }
+
     /// A slot under every limit that governs the request.
-    pub(crate) fn slots(quota: Quota, ticket: Ticket, patience: Patience) -> Self {
+    fn slots(quota: Quota, ticket: Ticket, patience: Patience) -> Self {
         Self {
             quota,
             ticket,
@@ -57,7 +71,7 @@ impl Acquire {
             patience,
             deadline: Tick::NEVER,
             state: State::New,
-            alarm: None,
+            alarm: Alarm::default(),
         }
     }
 
@@ -130,13 +144,7 @@ impl Future for Acquire {
                 }
             };
             let instant = this.quota.clock().instant(until.since_origin());
-            let alarm = this
-                .alarm
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(instant)));
-            if alarm.deadline() != instant || alarm.is_elapsed() {
-                alarm.as_mut().reset(instant);
-            }
-            ready!(alarm.as_mut().poll(cx));
+            ready!(this.alarm.poll_at(instant, cx));
         }
     }
 }

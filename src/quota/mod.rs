@@ -21,6 +21,7 @@
 
 mod acquire;
 mod admitted;
+mod alarm;
 mod note;
 
 use std::fmt;
@@ -30,10 +31,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub(crate) use self::acquire::{Acquire, Ending, Permit};
+pub(crate) use self::alarm::Alarm;
 pub(crate) use self::note::Provisional;
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::core::{Denial, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
+use crate::core::{Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
 use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
@@ -81,6 +83,14 @@ impl Patience {
     /// The last tick at which a wait that begins now may end.
     pub(crate) fn ends(self, now: Tick) -> Tick {
         now.after(self.max_wait).min(self.deadline)
+    }
+
+    /// The same, but no wait ends later than `last`.
+    pub(crate) fn no_later(self, last: Tick) -> Patience {
+        Patience {
+            max_wait: self.max_wait,
+            deadline: self.deadline.min(last),
+        }
     }
 }
 
@@ -291,17 +301,35 @@ impl Quota {
 
     pub(crate) fn error(&self, ticket: &Ticket, denial: Denial) -> QuotaError {
         let limit = self.subject_name(denial.subject);
-        let retry_after = self.until(denial.until);
+        let mut error = self.refusal(ticket, limit, denial.reason, self.until(denial.until));
+        error.paused = denial.paused;
+        error
+    }
+
+    /// The error of a request that may not wait any longer for `limit`, which need not be one of the plan.
+    pub(crate) fn refusal(
+        &self,
+        ticket: &Ticket,
+        limit: &str,
+        reason: DenialReason,
+        retry_after: Duration,
+    ) -> QuotaError {
         let wall = self.0.clock.wall();
         QuotaError {
-            reason: denial.reason,
+            reason,
             limit: limit.to_owned(),
             token: ticket.keys.token,
-            paused: denial.paused,
+            paused: false,
             retry_after,
             retry_at: wall.checked_add(retry_after).unwrap_or(wall),
             source: None,
         }
+    }
+
+    /// How much of the limits of a request others use: the largest share, from 0 to 1, among its rolling limits. `None` while
+    /// nothing is known of others.
+    pub(crate) fn foreign_share(&self, _ticket: &Ticket) -> Option<f64> {
+        None
     }
 }
 

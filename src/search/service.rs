@@ -55,15 +55,11 @@ where
             max_wait,
         } = &self.settings;
         let class = self.quota.class(&RequestHead::from(&request));
-        if !classes.contains(&class) || self.quota.is_admitted(request.extensions()) {
+        if !classes.contains(&class) {
             return ResponseFuture::pass(self.inner.clone(), request);
         }
         request.extensions_mut().get_or_insert(*default_lane);
-        let head = RequestHead::from(&request);
-        let ticket = self.quota.ticket(head);
-        let patience = self.quota.patience(*max_wait, head);
-        self.quota.mark_admitted(class, request.extensions_mut());
-        let acquire = Acquire::slots(self.quota.clone(), ticket, patience);
+        let acquire = Acquire::once(&self.quota, &mut request, *max_wait);
         ResponseFuture::new(acquire, self.inner.clone(), request)
     }
 }

@@ -149,7 +149,8 @@ impl Ledger {
         let gates = self.table.gates(&keys);
         let mut joined = false;
         for id in cells.iter().chain(gates) {
-            if self.table.cell(id).seniors(rank, 1) > 0 {
+            let cell = self.table.cell(id);
+            if cell.seniors(rank, 1) > 0 || cell.passed_over().is_some() {
                 joined |= self.join_turns(turns, id);
             }
         }
@@ -179,8 +180,6 @@ impl Ledger {
             keys,
             cells,
             slotless,
-            deadline,
-            visited,
             ..
         } = *self.waiters.get(waiter);
         let needed = self.needed(&keys, cells, slotless);
@@ -188,6 +187,17 @@ impl Ledger {
             self.grant_waiter(now, waiter);
             return false;
         };
+        self.send_on(now, turn, waiter, obstacle)
+    }
+
+    /// Sends `waiter` from the queue of `turn` to that of what holds it up. Gives true when it keeps its place in this queue.
+    fn send_on(&mut self, now: Now, turn: CellId, waiter: &WaiterId, obstacle: CellId) -> bool {
+        let Waiter {
+            rank,
+            deadline,
+            visited,
+            ..
+        } = *self.waiters.get(waiter);
         let (cell, kind) = self.table.cell_mut(obstacle);
         let until = cell.earliest(now, kind, rank);
         let paused = cell.paused_until(now.tick).is_some();
@@ -224,28 +234,46 @@ impl Ledger {
         self.finish(waiter, State::Granted);
     }
 
-    /// Grants one of `Bulk` whom enough of `Interactive` have gone before, if he can go now. Gives whether there was one.
+    /// Gives one of `Bulk` his turn whom enough of `Interactive` have gone before. Who is held up by another limit goes there, so
+    /// that the next one has the turn. Gives whether anything has moved.
     fn serve_passed_over(&mut self, now: Now, turns: &[Turn]) -> bool {
-        let passed_over = |turn: &Turn| self.table.cell(turn.cell).passed_over();
-        let Some((rank, waiter)) = turns.iter().find_map(passed_over) else {
-            return false;
-        };
+        turns.iter().any(|turn| {
+            let passed_over = self.table.cell(turn.cell).passed_over();
+            passed_over.is_some_and(|(rank, waiter)| self.try_turn(now, turn.cell, rank, &waiter))
+        })
+    }
+
+    fn try_turn(&mut self, now: Now, turn: CellId, rank: Rank, waiter: &WaiterId) -> bool {
         let Waiter {
             keys,
             cells,
             slotless,
             ..
-        } = *self.waiters.get(&waiter);
-        let can_go = self.table.closed_gate(now.tick, &keys).is_none()
-            && self.needed(&keys, cells, slotless).iter().all(|id| {
-                let (cell, kind) = self.table.cell_mut(id);
-                cell.expire(now, kind);
-                cell.has_slot_in_lane(now.tick, kind, rank)
-            });
-        if can_go {
-            self.grant_waiter(now, &waiter);
+        } = *self.waiters.get(waiter);
+        if !self.has_slot_in_lane(now, turn, rank) {
+            return false;
         }
-        can_go
+        let gate = self.table.closed_gate(now.tick, &keys);
+        let mut needed = self.needed(&keys, cells, slotless).iter();
+        let full = |id: &CellId| !self.has_slot_in_lane(now, *id, rank);
+        let Some(obstacle) = gate.map(|(gate, _)| gate).or_else(|| needed.find(full)) else {
+            self.grant_waiter(now, waiter);
+            return true;
+        };
+        let is_new = !self.waiters.get(waiter).queued.contains(obstacle);
+        let keeps_place = self.send_on(now, turn, waiter, obstacle);
+        let is_there = self.waiters.get(waiter).queued.contains(obstacle);
+        if gate.is_none() && is_new && is_there {
+            // He has waited for his turn and need not do so again.
+            self.table.cell_mut(obstacle).0.give_turn();
+        }
+        !keeps_place
+    }
+
+    fn has_slot_in_lane(&mut self, now: Now, id: CellId, rank: Rank) -> bool {
+        let (cell, kind) = self.table.cell_mut(id);
+        cell.expire(now, kind);
+        cell.has_slot_in_lane(now.tick, kind, rank)
     }
 
     fn join_queue(&mut self, waiter: &WaiterId, id: CellId) {

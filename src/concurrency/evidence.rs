@@ -1,0 +1,95 @@
+//! What a response says of the server's load.
+
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+
+use crate::core::concurrency::{Evidence, Headroom, Left};
+use crate::plan::Rule;
+use crate::quota::{Quota, Ticket};
+use crate::signal::{Observed, Outcome, Refusal, ResponseHead, Signals};
+use crate::{BoxError, QuotaError};
+
+/// Of the response itself, because a 429 is no error to the layers inside.
+pub(super) fn of_response<B>(
+    quota: &Quota,
+    ticket: &Ticket,
+    headroom: Headroom,
+    response: &Response<B>,
+) -> Evidence {
+    let read;
+    let signals = match quota.noted(response) {
+        Some(signals) => signals,
+        None => {
+            // Status and fields are enough; whoever notes what the response says reads its body.
+            read = quota.read(ticket, &ResponseHead::from(response), &[]);
+            &read
+        }
+    };
+    match &signals.outcome {
+        Outcome::Answered => Evidence::Answered {
+            service_time: signals.service_time,
+            left: match headroom {
+                Headroom::Unexplained => unexplained(quota, ticket),
+                Headroom::Literal => literal(quota, signals),
+            },
+        },
+        Outcome::Refused(refusal) if is_load(quota, refusal) => Evidence::Overloaded,
+        Outcome::Failed if is_overload(response.status()) => Evidence::Overloaded,
+        _ => Evidence::Nothing,
+    }
+}
+
+/// An error counts as a timeout, unless it comes from a layer of this crate: then the request was never sent.
+pub(super) fn of_error(error: &BoxError) -> Evidence {
+    if error.is::<QuotaError>() {
+        Evidence::Nothing
+    } else {
+        Evidence::Overloaded
+    }
+}
+
+/// A locked record, a moved account and a day that is used up are refusals, too, but not for load.
+fn is_load(quota: &Quota, refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Token => true,
+        Refusal::Limit(name) => {
+            let limit = quota.plan().limit(name);
+            !limit.is_some_and(|limit| matches!(limit.rule(), Rule::Calendar { .. }))
+        }
+        Refusal::Account | Refusal::Request => false,
+    }
+}
+
+/// Refused or given up because there was too much to do: 408, 503, 504, and the 524 and 529 of some edges. A 500 or 502 may be a
+/// fault of any kind.
+fn is_overload(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 503 | 504 | 524 | 529)
+}
+
+fn unexplained(quota: &Quota, ticket: &Ticket) -> Option<Left> {
+    let share = 1.0 - quota.foreign_share(ticket)?;
+    let limits = quota.plan().limits().iter();
+    let windows = limits.filter(|limit| limit.governs_class(ticket.class));
+    let window = windows.filter_map(|limit| window(limit.rule())).max()?;
+    Some(Left { share, window })
+}
+
+/// The least that is left of any rolling limit that the response tells of.
+fn literal(quota: &Quota, signals: &Signals) -> Option<Left> {
+    let left = |observed: &Observed| {
+        let window = window(quota.plan().limit(&observed.limit)?.rule())?;
+        let (allowed, remaining) = (observed.quota?, observed.remaining?);
+        let share = (allowed > 0).then(|| remaining as f64 / allowed as f64)?;
+        Some(Left { share, window })
+    };
+    let known = signals.observed.iter().filter_map(left);
+    known.min_by(|one, other| one.share.total_cmp(&other.share))
+}
+
+fn window(rule: &Rule) -> Option<Duration> {
+    match rule {
+        Rule::Rolling { window, .. } => Some(*window),
+        Rule::Calendar { .. } => None,
+    }
+}
