@@ -115,6 +115,9 @@ fn call(method: Method, path: &str, body: &'static str) -> Call {
         .expect("the request is sound")
 }
 
+/// For `max_wait`: nobody gives up here, whoever waits long shows in the throughput.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(24 * 3_600);
+
 /// Whose calls they all are.
 pub(crate) const TOKEN: &str = "one";
 

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tower::ServiceBuilder;
+use tower_quota::concurrency::Headroom;
 use tower_quota::hubspot::{self, Tier};
 use tower_quota::plan::Zone;
 use tower_quota::sim::{Latency, Sim};
-use tower_quota::{Quota, TokenLimitLayer};
+use tower_quota::{
+    AdaptiveConcurrencyLayer, Quota, RetryAfterLayer, SearchBudgetLayer, TokenLimitLayer,
+};
 
-use crate::drive::{Api, MILLISECOND, client, general, grid, make_all, simulate};
+use crate::drive::{Api, MILLISECOND, PATIENCE, client, general, grid, make_all, simulate};
 use crate::{Table, support};
 
 const SEEDS: u64 = 5;
@@ -28,7 +32,7 @@ struct Line {
     promised: bool,
 }
 
-const LINES: [Line; 2] = [
+const LINES: [Line; 4] = [
     Line {
         name: "TokenLimit alone",
         client: |sim, quota| client(sim, TokenLimitLayer::new(quota)),
@@ -39,7 +43,28 @@ const LINES: [Line; 2] = [
         client: |sim, quota| client(sim, hubspot::stack(quota)),
         promised: true,
     },
+    Line {
+        name: "layer by layer, adaptive concurrency inside",
+        client: |sim, quota| layer_by_layer(sim, quota, Headroom::Unexplained),
+        promised: true,
+    },
+    Line {
+        // It takes our own use for a reason to hold back.
+        name: "the same, literal 20/70 rule",
+        client: |sim, quota| layer_by_layer(sim, quota, Headroom::Literal),
+        promised: false,
+    },
 ];
+
+fn layer_by_layer(sim: &Sim, quota: &Quota, headroom: Headroom) -> Api {
+    let concurrency = AdaptiveConcurrencyLayer::new(quota).headroom(headroom);
+    let layers = ServiceBuilder::new()
+        .layer(RetryAfterLayer::new(quota))
+        .layer(SearchBudgetLayer::new(quota))
+        .layer(TokenLimitLayer::new(quota).max_wait(PATIENCE))
+        .layer(concurrency.max_wait(PATIENCE));
+    client(sim, layers)
+}
 
 #[derive(Clone, Copy, Default)]
 struct Seen {
