@@ -13,6 +13,8 @@ pub struct Api {
     pub(crate) plan: Plan,
     pub(crate) routes: Arc<dyn Routes>,
     pub(crate) signals: Arc<dyn SignalReader>,
+    /// Somebody has said how responses are read.
+    pub(crate) has_reader: bool,
 }
 
 impl Api {
@@ -22,6 +24,7 @@ impl Api {
             plan,
             routes: Arc::new(StandardRoutes),
             signals: Arc::new(StandardSignals),
+            has_reader: false,
         }
     }
 
@@ -32,10 +35,12 @@ impl Api {
         self
     }
 
-    /// Sets how responses are read; [`StandardSignals`] at first.
+    /// Sets how responses are read; [`StandardSignals`] at first. A process then asks at its start how far the limits are used; see
+    /// [`ColdStart`](crate::plan::ColdStart).
     #[must_use]
     pub fn signals(mut self, signals: impl SignalReader) -> Self {
         self.signals = Arc::new(signals);
+        self.has_reader = true;
         self
     }
 

@@ -19,15 +19,22 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use crate::backoff::RetryAfter;
+use crate::concurrency::{AdaptiveConcurrency, Concurrency};
 use crate::limit::TokenLimit;
+use crate::request::RequestHead;
 use crate::search::ClassBudget;
-use crate::{ConfigError, Quota, RetryAfterLayer, SearchBudgetLayer, TokenLimitLayer};
+use crate::{
+    AdaptiveConcurrencyLayer, ConfigError, Quota, RetryAfterLayer, SearchBudgetLayer,
+    TokenLimitLayer,
+};
 
 /// What [`StackLayer`] makes of a service.
-pub type Stack<S> = RetryAfter<ClassBudget<TokenLimit<S>>>;
+pub type Stack<S> = RetryAfter<ClassBudget<TokenLimit<AdaptiveConcurrency<S>>>>;
 
-/// The layers of this crate in their right order, with their defaults: [`RetryAfterLayer`] outside, then [`SearchBudgetLayer`],
-/// [`TokenLimitLayer`] inside.
+/// The layers of this crate in their right order, with their defaults: [`RetryAfterLayer`] outside, then [`SearchBudgetLayer`] and
+/// [`TokenLimitLayer`], [`AdaptiveConcurrencyLayer`] inside.
+///
+/// Clones share what was learnt of the concurrency that each token bears, so make one and clone it.
 ///
 /// See the [module docs](crate::stack) for an example. Use the layers one by one to set more than this or to put others between.
 #[derive(Clone, Debug)]
@@ -35,6 +42,7 @@ pub struct StackLayer {
     retry_after: RetryAfterLayer,
     search_budget: SearchBudgetLayer,
     token_limit: TokenLimitLayer,
+    concurrency: AdaptiveConcurrencyLayer,
 }
 
 impl StackLayer {
@@ -44,6 +52,7 @@ impl StackLayer {
             retry_after: RetryAfterLayer::new(quota),
             search_budget: SearchBudgetLayer::new(quota),
             token_limit: TokenLimitLayer::new(quota),
+            concurrency: AdaptiveConcurrencyLayer::new(quota),
         }
     }
 
@@ -54,6 +63,7 @@ impl StackLayer {
         self.retry_after = self.retry_after.max_wait(max_wait);
         self.search_budget = self.search_budget.max_wait(max_wait);
         self.token_limit = self.token_limit.max_wait(max_wait);
+        self.concurrency = self.concurrency.max_wait(max_wait);
         self
     }
 
@@ -74,13 +84,26 @@ impl StackLayer {
         self.search_budget = self.search_budget.reserve(slots);
         self
     }
+
+    /// Sets how many requests of a token may be in flight at most; 64 at first. Where answers are slow, or many requests wait for a
+    /// new window, more are used up sooner.
+    #[must_use]
+    pub fn max_concurrency(mut self, max: u32) -> Self {
+        self.concurrency = self.concurrency.max(max);
+        self
+    }
+
+    /// How many requests with the token of `request` are in flight, and how many may be.
+    pub fn concurrency<'a>(&self, request: impl Into<RequestHead<'a>>) -> Concurrency {
+        self.concurrency.concurrency(request)
+    }
 }
 
 impl<S> Layer<S> for StackLayer {
     type Service = Stack<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let limited = self.token_limit.layer(inner);
+        let limited = self.token_limit.layer(self.concurrency.layer(inner));
         self.retry_after.layer(self.search_budget.layer(limited))
     }
 }

@@ -26,7 +26,8 @@ use tower_quota::request::{AccountId, Deadline, RequestHead, Token, TokenSource}
 use tower_quota::signal::{ResponseHead, SignalReader, Signals, StandardSignals};
 use tower_quota::stack::StackLayer;
 use tower_quota::{
-    Api, BoxError, ConfigError, Quota, QuotaError, RetryAfterLayer, TokenLimitLayer,
+    AdaptiveConcurrencyLayer, Api, BoxError, ConfigError, Quota, QuotaError, RetryAfterLayer,
+    TokenLimitLayer,
 };
 
 fn plain() -> Request<Full<Bytes>> {
@@ -352,6 +353,26 @@ async fn the_token_is_in_no_event_and_no_error() {
         assert!(text.contains(target), "no event {target}:\n{text}");
     }
     is_clean(&text, "an event");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_concurrency_is_told_without_the_token() {
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let layer = AdaptiveConcurrencyLayer::new(&Quota::new(burst(10, SECOND)));
+    let api = layer.layer(Server::new(|_, _| at_once(503, &[], "")));
+    api.clone().oneshot(get(SECRET)).await.unwrap();
+    let text = capture.text();
+    let event = text
+        .lines()
+        .find(|line| line.contains("tower_quota::concurrency_changed"));
+    let event = event.expect("the limit was halved");
+    assert!(
+        event.contains(" from=4 to=2 reason=\"overload\""),
+        "{event}"
+    );
+    is_clean(&text, "an event");
+    is_clean(&format!("{layer:?}"), "Debug");
 }
 
 /// A client's error often shows the address, and a token may be in it.

@@ -17,7 +17,7 @@ use tower_quota::core::{
     Tick, WaiterId,
 };
 use tower_quota::plan::Lane::{Bulk, Interactive};
-use tower_quota::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
+use tower_quota::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule, Zone};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -931,4 +931,36 @@ fn the_turn_of_bulk_goes_to_one_who_can_go() {
     driver.fill(0, ONLY_B, Interactive, 2);
     wait_among(&mut driver, next, &[(ONLY_A, Interactive)], 10 * S);
     assert!(driver.requests[blocked].is_waiting());
+}
+
+/// A daily pool keeps its reserve like a window does, whatever is given back, and every day anew.
+#[test]
+fn a_daily_pool_keeps_its_reserve() {
+    let mut driver = Driver::new([Limit::daily("day", 10, Zone::UTC)]).reserve(0, 2);
+    for day in 1..4 {
+        for (first, most) in [(Bulk, [8, 2]), (Interactive, [10, 0])] {
+            let second = if first == Bulk { Interactive } else { Bulk };
+            let taken = [first, second].map(|lane| take_all(&mut driver, 0, lane));
+            assert_eq!(taken.each_ref().map(Vec::len), most, "{first} first");
+            for nth in taken.into_iter().flatten() {
+                let permit = driver.take_permit(nth);
+                driver.ledger.refund(at(driver.now), permit);
+            }
+        }
+        let spent = take_all(&mut driver, 0, Bulk);
+        assert_eq!(spent.len(), 8);
+        for nth in spent {
+            driver.send(nth);
+            driver.answer(nth);
+        }
+        let bulk = driver.admit(0, BOTH, Bulk, None);
+        let lookup = driver.admit(0, BOTH, Interactive, None);
+        assert!(!driver.is_granted(bulk) && driver.is_granted(lookup));
+        driver.send(lookup);
+        driver.answer(lookup);
+        driver.pass(day * 24 * 3_600 * S);
+        assert!(driver.is_granted(bulk), "a new day");
+        let permit = driver.take_permit(bulk);
+        driver.ledger.refund(at(driver.now), permit);
+    }
 }

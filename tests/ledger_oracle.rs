@@ -1,10 +1,13 @@
 //! The ledger against a naive model that shares none of its arithmetic: lists of every request with the time it was sent, the
 //! time at which the server counted it (which the ledger never sees) and the time of its answer.
 //!
-//! Random plans, keys, latencies, cancellations, refunds, give-ups, pauses and changes of the limits; after every step:
+//! Random plans, keys, lanes, reserves, latencies, cancellations, refunds, give-ups, pauses and changes of the limits; after every
+//! step:
 //!
 //! * a slot is in use exactly as long as the model says, so nothing is granted too early and no slot is ever lost;
-//! * waiters with the same keys and class are granted in the order of their admission;
+//! * all of `Bulk` together hold no more than is not reserved;
+//! * waiters with the same keys, class and lane are granted in the order of their admission, and nobody of `Bulk` who comes while one
+//!   of `Interactive` waits for the same goes before it;
 //! * nothing is granted or sent under a pause;
 //! * nobody waits who can go, although a waiter is polled only when its waker fired or its own time has come;
 //!
@@ -22,7 +25,7 @@ use tower_quota::core::{
     Admission, Denial, DenialReason, Fingerprint, Keys, Ledger, Now, Permit, Progress, Subject,
     Tick, WaiterId,
 };
-use tower_quota::plan::{Lane, Limit, Plan, RouteClass, Rule, Scope};
+use tower_quota::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule, Scope};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -85,6 +88,7 @@ struct LimitSpec {
     scope: Scope,
     /// Which of `CLASSES` it governs; `None` means all.
     classes: Option<Vec<usize>>,
+    reserve: u32,
 }
 
 impl LimitSpec {
@@ -92,6 +96,14 @@ impl LimitSpec {
         self.classes
             .as_ref()
             .is_none_or(|classes| classes.contains(&class))
+    }
+
+    /// What all of this lane may use together.
+    fn allows(&self, lane: Lane) -> u32 {
+        match lane {
+            Lane::Interactive => self.quota,
+            Lane::Bulk => self.quota - self.reserve.min(self.quota - 1),
+        }
     }
 
     /// Beyond 256 the times are rounded up to a 256th of the window.
@@ -130,12 +142,14 @@ enum Op {
     Admit {
         key: usize,
         class: usize,
+        lane: Lane,
         wait: Option<u64>,
         through: bool,
     },
     Burst {
         key: usize,
         class: usize,
+        lane: Lane,
         count: usize,
     },
     Send(Index),
@@ -164,6 +178,10 @@ enum Op {
         limit: Index,
         quota: u32,
     },
+    SetReserve {
+        limit: Index,
+        slots: u32,
+    },
     Wait(u64),
     /// To the next moment at which a slot of the model ages out, plus this many nanoseconds less one.
     WaitForRelease(u64),
@@ -175,7 +193,7 @@ impl Op {
     fn fits(&self, quiet: bool, changes: bool) -> bool {
         match self {
             Op::Refund(_) | Op::Cancel(_) | Op::Pause { .. } | Op::Resume { .. } => !quiet,
-            Op::SetQuota { .. } => changes,
+            Op::SetQuota { .. } | Op::SetReserve { .. } => changes,
             _ => true,
         }
     }
@@ -185,13 +203,18 @@ fn fraction() -> impl Strategy<Value = f64> {
     prop_oneof![Just(0.0), Just(1.0), 0.0..=1.0]
 }
 
+fn lane() -> impl Strategy<Value = Lane> {
+    prop_oneof![1 => Just(Lane::Interactive), 2 => Just(Lane::Bulk)]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let wait = prop_oneof![3 => Just(None), 1 => (0..3000_u64).prop_map(|wait| Some(wait * MS))];
     let subject = 0..6_usize;
     prop_oneof![
-        12 => (0..3_usize, 0..4_usize, wait, prop::bool::weighted(0.08))
-            .prop_map(|(key, class, wait, through)| Op::Admit { key, class, wait, through }),
-        3 => (0..3_usize, 0..4_usize, 1..8_usize).prop_map(|(key, class, count)| Op::Burst { key, class, count }),
+        12 => (0..3_usize, 0..4_usize, lane(), wait, prop::bool::weighted(0.08))
+            .prop_map(|(key, class, lane, wait, through)| Op::Admit { key, class, lane, wait, through }),
+        3 => (0..3_usize, 0..4_usize, lane(), 1..8_usize)
+            .prop_map(|(key, class, lane, count)| Op::Burst { key, class, lane, count }),
         5 => any::<Index>().prop_map(Op::Send),
         5 => Just(Op::SendAll),
         2 => any::<Index>().prop_map(Op::Refund),
@@ -203,6 +226,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(key, subject, length)| Op::Pause { key, subject, length: length * MS }),
         1 => (0..3_usize, subject).prop_map(|(key, subject)| Op::Resume { key, subject }),
         2 => (any::<Index>(), 1..8_u32).prop_map(|(limit, quota)| Op::SetQuota { limit, quota }),
+        1 => (any::<Index>(), 0..5_u32).prop_map(|(limit, slots)| Op::SetReserve { limit, slots }),
         8 => (0..400_u64).prop_map(|wait| Op::Wait(wait * MS)),
         4 => (0..3_u64).prop_map(Op::WaitForRelease),
         1 => (0..100_u64).prop_map(|windows| Op::Idle(windows * S / 5)),
@@ -213,12 +237,16 @@ fn limit_spec(most: u32) -> impl Strategy<Value = LimitSpec> {
     let window = prop::sample::select(vec![100 * MS, 250 * MS, S, 2 * S]);
     let scope = prop::sample::select(vec![Scope::Token, Scope::Account, Scope::App]);
     let classes = prop::option::of(prop::sample::subsequence(vec![0, 1, 2, 3], 1..=3));
-    (1..=most, window, scope, classes).prop_map(|(quota, window, scope, classes)| LimitSpec {
-        quota,
-        window,
-        scope,
-        classes,
-    })
+    let reserve = prop_oneof![2 => Just(0), 1 => 1..4_u32];
+    (1..=most, window, scope, classes, reserve).prop_map(
+        |(quota, window, scope, classes, reserve)| LimitSpec {
+            quota,
+            window,
+            scope,
+            classes,
+            reserve,
+        },
+    )
 }
 
 #[derive(Clone, Debug)]
@@ -291,6 +319,7 @@ struct Request {
     keys: Keys,
     key: usize,
     class: usize,
+    lane: Lane,
     through: bool,
     deadline: Option<u64>,
     stage: Stage,
@@ -308,6 +337,11 @@ impl Request {
 
     fn is_like(&self, other: &Request) -> bool {
         self.key == other.key && self.class == other.class && self.through == other.through
+    }
+
+    /// Whether it goes before `other`, if both wait.
+    fn precedes(&self, other: &Request) -> bool {
+        self.is_like(other) && (self.lane == other.lane || self.lane == Lane::Interactive)
     }
 }
 
@@ -343,13 +377,18 @@ struct World {
 
 impl World {
     fn new(case: Case) -> Self {
-        let ledger = Ledger::new(&plan_of(&case.limits));
+        let mut ledger = Ledger::new(&plan_of(&case.limits));
+        // Not the origin, so that a time of zero cannot pass for a real one.
+        let begin = 7 * S + 3;
+        for (nth, limit) in case.limits.iter().enumerate() {
+            let reserve = Reserve::Slots(limit.reserve);
+            ledger.set_reserve(now(begin), nth, reserve).unwrap();
+        }
         let random = case.seed | 1;
         Self {
             case,
             ledger,
-            // Not the origin, so that a time of zero cannot pass for a real one.
-            now: 7 * S + 3,
+            now: begin,
             step: 0,
             requests: Vec::new(),
             live: Vec::new(),
@@ -395,9 +434,18 @@ impl World {
 
     /// The earliest and the latest moment at which a settled request stops being counted, under a limit.
     fn naive_used(&self, limit: usize, key: Option<Fingerprint>, window: u64) -> u32 {
+        let lanes = [Lane::Interactive, Lane::Bulk];
+        let used = lanes.map(|lane| self.used_by(lane, limit, key, window));
+        used.iter().sum()
+    }
+
+    fn used_by(&self, lane: Lane, limit: usize, key: Option<Fingerprint>, window: u64) -> u32 {
         let spec = &self.case.limits[limit];
         let concerned = |request: &&Request| {
-            !request.through && spec.governs(request.class) && spec.key(&request.keys) == key
+            !request.through
+                && request.lane == lane
+                && spec.governs(request.class)
+                && spec.key(&request.keys) == key
         };
         let counts = |request: &&Request| match request.stage {
             Stage::Granted(_) | Stage::Sent { .. } => true,
@@ -466,6 +514,7 @@ impl World {
         &mut self,
         key: usize,
         class: usize,
+        lane: Lane,
         wait: Option<u64>,
         through: bool,
     ) -> Result<(), TestCaseError> {
@@ -475,6 +524,7 @@ impl World {
             keys: keys(key),
             key,
             class,
+            lane,
             through,
             deadline,
             stage: Stage::Moving,
@@ -485,10 +535,10 @@ impl World {
         let at = now(self.now);
         let admission = if through {
             self.ledger
-                .admit_through_pauses(at, request.keys, CLASSES[class], Lane::Bulk, tick)
+                .admit_through_pauses(at, request.keys, CLASSES[class], lane, tick)
         } else {
             self.ledger
-                .admit(at, request.keys, CLASSES[class], Lane::Bulk, tick)
+                .admit(at, request.keys, CLASSES[class], lane, tick)
         };
         self.events += 1;
         self.ring();
@@ -530,7 +580,7 @@ impl World {
                 );
                 self.check_pause_denial(&request, denial)?;
                 if self.case.quiet && self.case.limits.len() == 1 {
-                    return self.wait_as_denied(key, class, denial);
+                    return self.wait_as_denied(key, class, lane, denial);
                 }
                 Ok(())
             }
@@ -542,10 +592,11 @@ impl World {
         &mut self,
         key: usize,
         class: usize,
+        lane: Lane,
         denial: Denial,
     ) -> Result<(), TestCaseError> {
         let nth = self.requests.len();
-        self.admit(key, class, None, false)?;
+        self.admit(key, class, lane, None, false)?;
         prop_assert!(
             self.requests[nth].is_waiting(),
             "the same request was denied a moment ago"
@@ -590,6 +641,10 @@ impl World {
                         "limit {limit}: {used} of {} in use",
                         spec.quota
                     );
+                    let key = spec.key(&request.keys);
+                    let used = self.used_by(request.lane, limit, key, spec.window);
+                    let most = spec.allows(request.lane);
+                    prop_assert!(used <= most, "limit {limit}: {used} of {most} in use");
                 }
             }
         }
@@ -600,9 +655,14 @@ impl World {
             .into_iter()
             .take_while(|older| *older < nth)
         {
-            if self.requests[older].is_waiting()
-                && self.requests[older].is_like(&self.requests[nth])
-            {
+            let goes_first = if at_once {
+                self.requests[older].precedes(&self.requests[nth])
+            } else {
+                // After eight of `Interactive` one of `Bulk` has its turn.
+                self.requests[older].is_like(&self.requests[nth])
+                    && self.requests[older].lane == self.requests[nth].lane
+            };
+            if self.requests[older].is_waiting() && goes_first {
                 if granted < self.requests[older].lined_up {
                     // Granted long ago; the older one was held back by a pause since.
                     continue;
@@ -703,7 +763,7 @@ impl World {
         if self.case.timer > 1 || !self.live.iter().any(|nth| self.requests[*nth].is_waiting()) {
             return Ok(());
         }
-        let mut room: HashMap<(usize, Option<Fingerprint>), bool> = HashMap::new();
+        let mut room: HashMap<(usize, Option<Fingerprint>, Lane), bool> = HashMap::new();
         for nth in &self.live {
             let request = &self.requests[*nth];
             if !request.is_waiting() || self.pause_of(request).is_some() {
@@ -711,19 +771,22 @@ impl World {
             }
             prop_assert!(!request.through, "{nth} waits although nothing is paused");
             let mut blocked = false;
+            let lane = request.lane;
             for (limit, spec) in self.case.limits.iter().enumerate() {
                 if !spec.governs(request.class) {
                     continue;
                 }
                 let key = spec.key(&request.keys);
-                blocked |= !*room.entry((limit, key)).or_insert_with(|| {
-                    let used = self.naive_used(limit, key, spec.longest_cooling());
+                blocked |= !*room.entry((limit, key, lane)).or_insert_with(|| {
+                    let cooling = spec.longest_cooling();
+                    let used = self.naive_used(limit, key, cooling);
+                    let in_lane = self.used_by(lane, limit, key, cooling);
                     // With several limits the others may keep a place; with one they must not.
                     let rivals = match self.case.limits.len() {
                         1 => 1,
                         _ => self.rivals(limit, key),
                     };
-                    used + rivals <= spec.quota
+                    used + rivals <= spec.quota && in_lane + rivals <= spec.allows(lane)
                 });
             }
             prop_assert!(blocked, "{nth} waits although it could go");
@@ -877,6 +940,7 @@ impl World {
             Op::Admit {
                 key,
                 class,
+                lane,
                 wait,
                 through,
             } => {
@@ -886,11 +950,16 @@ impl World {
                 } else {
                     *wait
                 };
-                self.admit(*key, *class, wait, *through)?;
+                self.admit(*key, *class, *lane, wait, *through)?;
             }
-            Op::Burst { key, class, count } => {
+            Op::Burst {
+                key,
+                class,
+                lane,
+                count,
+            } => {
                 for _ in 0..*count {
-                    self.admit(*key, *class, None, false)?;
+                    self.admit(*key, *class, *lane, None, false)?;
                 }
             }
             Op::Send(which) => {
@@ -991,6 +1060,14 @@ impl World {
                         },
                     )
                     .unwrap();
+                self.events += self.requests.len();
+                self.ring();
+            }
+            Op::SetReserve { limit, slots } => {
+                let limit = limit.index(self.case.limits.len());
+                self.case.limits[limit].reserve = *slots;
+                let reserve = Reserve::Slots(*slots);
+                self.ledger.set_reserve(at, limit, reserve).unwrap();
                 self.events += self.requests.len();
                 self.ring();
             }
@@ -1154,34 +1231,34 @@ impl World {
         Ok(())
     }
 
+    /// A permit for one who would rather give up than wait.
+    fn grant_at_once(&mut self, keys: Keys, class: RouteClass, lane: Lane) -> Option<Permit> {
+        let at = now(self.now);
+        match self.ledger.admit(at, keys, class, lane, Tick::NEVER) {
+            Admission::Granted(permit) => Some(permit),
+            Admission::Waiting(waiter) => {
+                self.ledger.cancel(at, waiter);
+                None
+            }
+            Admission::Denied(_) => None,
+        }
+    }
+
     fn all_slots_are_back(&mut self) -> Result<(), TestCaseError> {
         for nth in 0..3 {
             for (class, route) in CLASSES.into_iter().enumerate() {
+                // First as many of `Bulk` as may, then all that is left for `Interactive`.
                 let governing = self.case.limits.iter().filter(|limit| limit.governs(class));
-                let Some(least) = governing.map(|limit| limit.quota).min() else {
+                let Some(all) = governing.clone().map(|limit| limit.quota).min() else {
                     continue;
                 };
+                let bulk = governing.map(|limit| limit.allows(Lane::Bulk)).min();
                 let mut permits = Vec::new();
-                for _ in 0..least {
-                    match self.ledger.admit(
-                        now(self.now),
-                        keys(nth),
-                        route,
-                        Lane::Bulk,
-                        Tick::NEVER,
-                    ) {
-                        Admission::Granted(permit) => permits.push(permit),
-                        other => {
-                            return Err(TestCaseError::fail(format!("a slot was lost: {other:?}")));
-                        }
+                for (lane, most) in [(Lane::Bulk, bulk.unwrap_or(all)), (Lane::Interactive, all)] {
+                    while let Some(permit) = self.grant_at_once(keys(nth), route, lane) {
+                        permits.push(permit);
                     }
-                }
-                match self
-                    .ledger
-                    .admit(now(self.now), keys(nth), route, Lane::Bulk, Tick::NEVER)
-                {
-                    Admission::Waiting(waiter) => self.ledger.cancel(now(self.now), waiter),
-                    other => return Err(TestCaseError::fail(format!("one too many: {other:?}"))),
+                    prop_assert_eq!(permits.len(), most as usize, "slots for {}", lane);
                 }
                 for permit in permits {
                     self.ledger.refund(now(self.now), permit);

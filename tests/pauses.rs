@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use common::{
     BURST_BODY, DAILY_BODY, FOREVER, HOUR, Hand, Piece, PieceBody, SEARCH_BODY, SECOND, Server,
-    Valve, after, at_once, burst, get, most_in_window, ms, patient, request, response, search,
+    Valve, after, at_once, burst, fresh_hubspot, get, most_in_window, ms, patient, request,
+    response, search,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -20,7 +21,7 @@ use tokio::time::sleep;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_quota::clock::Clock;
 use tower_quota::core::DenialReason;
-use tower_quota::hubspot::{self, HubspotSignals, Tier};
+use tower_quota::hubspot::{self, HubspotSignals};
 use tower_quota::plan::{Limit, Plan, Zone};
 use tower_quota::request::AccountId;
 use tower_quota::{Api, BoxError, Quota, QuotaError, RetryAfterLayer};
@@ -28,7 +29,7 @@ use tower_quota::{Api, BoxError, Quota, QuotaError, RetryAfterLayer};
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 fn hubspot_quota() -> Quota {
-    Quota::new(hubspot::api(Tier::Professional, Zone::UTC))
+    fresh_hubspot(Zone::UTC).build()
 }
 
 /// Both layers, with all the patience in the world.
@@ -160,7 +161,7 @@ fn at(seconds: u64) -> SystemTime {
 #[tokio::test(start_paused = true)]
 async fn an_empty_day_stops_everything_under_the_pool_until_midnight() {
     let zone = Zone::fixed(2 * 3600).unwrap();
-    let quota = Quota::builder(hubspot::api(Tier::Professional, zone))
+    let quota = fresh_hubspot(zone)
         .clock(Clock::starting_at(at(MORNING)))
         .build();
     // A hostile Retry-After that is not believed.
@@ -240,7 +241,7 @@ async fn a_refused_asker_lets_nobody_slip_through() {
     };
     let answers: [fn() -> common::Answer; 2] = [|| at_once(429, &[], DAILY_BODY), at_length];
     for answer in answers {
-        let quota = Quota::new(hubspot::api(Tier::Professional, Zone::UNKNOWN));
+        let quota = fresh_hubspot(Zone::UNKNOWN).build();
         let server = Server::new(move |_, _| after(ms(100), answer()));
         let api = ServiceBuilder::new()
             .layer(patient(&quota))
@@ -268,7 +269,7 @@ async fn a_refused_asker_lets_nobody_slip_through() {
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_day_fails_those_who_wait_already() {
-    let quota = Quota::builder(hubspot::api(Tier::Professional, Zone::UTC))
+    let quota = fresh_hubspot(Zone::UTC)
         .clock(Clock::starting_at(at(MORNING)))
         .build();
     let server = Server::new(|nth, _| match nth {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{
     DAILY_BODY, FOREVER, Fate, HOUR, Piece, PieceBody, SEARCH_BODY, SECOND, Server, TestError,
-    after, at_once, burst, get, lock, lost, ms, patient, request, response,
+    after, at_once, burst, fresh_hubspot, get, lock, lost, ms, patient, request, response,
 };
 use http::{HeaderMap, Method, Request};
 use http_body::SizeHint;
@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::sleep;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_quota::backoff::Attempts;
-use tower_quota::hubspot::{self, Tier};
+use tower_quota::hubspot;
 use tower_quota::plan::{Plan, Zone};
 use tower_quota::request::Idempotent;
 use tower_quota::sim::{Class, Fault, Latency, Script, Sim};
@@ -64,7 +64,7 @@ const REFUSED: [u16; 3] = [423, 429, 477];
 const FAILED: [u16; 7] = [500, 502, 503, 504, 521, 523, 524];
 
 fn hubspot_quota() -> Quota {
-    Quota::new(hubspot::api(Tier::Professional, Zone::UTC))
+    fresh_hubspot(Zone::UTC).build()
 }
 
 fn without_limits() -> Quota {

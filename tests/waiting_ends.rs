@@ -6,15 +6,15 @@ mod common;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{
-    DAILY_BODY, HOUR, SECOND, Server, after, at_once, burst, get, ms, never, patient, request,
-    search,
+    DAILY_BODY, HOUR, SECOND, Server, after, at_once, burst, fresh_hubspot, get, ms, never,
+    patient, request, search,
 };
 use http::Method;
 use tokio::time::sleep;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_quota::clock::Clock;
 use tower_quota::core::DenialReason;
-use tower_quota::hubspot::{self, Tier};
+use tower_quota::hubspot;
 use tower_quota::plan::{Limit, Plan, Scope, Zone};
 use tower_quota::request::Deadline;
 use tower_quota::{BoxError, Quota, QuotaError, RetryAfterLayer, TokenLimitLayer};
@@ -341,7 +341,7 @@ async fn those_in_line_fail_at_once_when_a_long_pause_begins() {
             _ => after(ms(1_500), at_once(status, &[("retry-after", "7200")], body)),
         });
         let start = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let quota = Quota::builder(hubspot::api(Tier::Professional, Zone::UTC))
+        let quota = fresh_hubspot(Zone::UTC)
             .clock(Clock::starting_at(start))
             .build();
         quota.set_quota("burst", 2).unwrap();
@@ -428,7 +428,7 @@ async fn a_prolonged_pause_ends_the_wait_of_those_it_is_too_long_for() {
 #[tokio::test(start_paused = true)]
 async fn an_empty_day_ends_the_wait_for_a_shorter_pause() {
     let start = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let quota = Quota::builder(hubspot::api(Tier::Professional, Zone::UTC))
+    let quota = fresh_hubspot(Zone::UTC)
         .clock(Clock::starting_at(start))
         .build();
     let server = Server::new(|_, seen| match seen.path.as_str() {

@@ -29,22 +29,24 @@
 //! | a caller who gives up | nothing |
 //! | all other answers | support, when the request filled the limit |
 //!
-//! **Overload** halves the limit, once per round trip: all that was granted before the decrease tells of the same overload.
+//! **Overload** halves the limit, once per round trip: all that was granted before the decrease tells of the same overload. When the
+//! level has held before, and the last overload is 2 s ago or more, that is all: it was a rate, a fault, or a stray, and the limit
+//! comes back at once. Otherwise it tells of the level that the server bears.
 //!
-//! **Slow start.** Until the first overload the limit doubles when it was reached and a request that filled it is answered. It does
+//! **Slow start.** Until an overload tells of a level the limit doubles when it was reached and a request that filled it is answered. It does
 //! not wait for slow answers: who refuses for overload does so at once, so a full crowd of whom nobody has been refused for twice the
 //! time on the network (150 ms while that is not known) has been accepted. The plain rule, to double after two good windows, would
 //! need more than a minute to reach what 19 requests per second of 2 s each want.
 //!
-//! **After the first overload** it searches instead of doubling, because doubling from 8 to 16 against a cap of 12 is a burst of
-//! errors. It remembers the highest level that held and the lowest that was refused, returns to the first within a round trip or two,
-//! and from there halves the distance to the second, each time after the limit has been filled once over (the binary increase of
-//! BIC-TCP, Xu, Harfoush and Rhee 2004). One below the refused level it stays. That level is tried again 2 s after the overload, then
-//! after 4, 8, and at most every 16 s; when it holds, larger and larger steps follow, until the next overload.
+//! **After that** it searches instead of doubling, because doubling from 8 to 16 against a cap of 12 is a burst of
+//! errors. It remembers the highest level that held for a round trip and the lowest that was refused, returns to the first within a
+//! round trip or two, and from there halves the distance to the second, one step per round trip (the binary increase of BIC-TCP, Xu,
+//! Harfoush and Rhee 2004). One below the refused level it stays. That level is tried again 2 s after the overload, then after 4, 8,
+//! and at most every 16 s; when it holds for sixteen round trips, larger and larger steps follow, until the next overload.
 //!
 //! **Headroom.** With less than 20 % of a rolling limit left to us by others the limit is halved, once per window; between 20 % and
-//! 70 % it grows by one each time it was filled; above, or when nothing is known, as said. What our own requests use is no
-//! reason to slow down, because the quota governs that already; see [`Headroom`].
+//! 70 % it grows by one per round trip; above, or when nothing is known, as said. What our own requests use is no reason to slow
+//! down, because the quota governs that already; see [`Headroom`].
 //!
 //! A limit that is not reached does not grow. It may shrink below what is in flight: then nobody is granted until enough have ended.
 //! Latency is not looked at, so that slow endpoints are not mistaken for overloaded ones.

@@ -9,8 +9,10 @@ use super::learned::Learned;
 use super::place::Place;
 use super::pool::Pool;
 use super::queue::{Rank, WaiterId};
-use super::rolling::{Rolling, Window};
+use super::rolling::Rolling;
 use super::tick::{Now, Tick};
+use super::told::ForeignUse;
+use super::window::Window;
 use crate::plan::Lane;
 
 /// So many of `Interactive` may go before one of `Bulk` who waits for the same, so that nobody starves.
@@ -61,10 +63,23 @@ pub(super) enum Credit {
     },
 }
 
+/// What a response says of the limit of a cell, and about which request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Observation {
+    /// What the server allows, and how much of it is left.
+    pub(super) quota: Option<u32>,
+    pub(super) remaining: Option<u32>,
+    pub(super) service_time: Option<Duration>,
+    pub(super) refused: bool,
+    /// When its slot was taken, and when it was sent.
+    pub(super) taken: Tick,
+    pub(super) sent: Tick,
+}
+
 impl Cell {
     pub(super) fn new(place: Place, key: Fingerprint, kind: &Kind) -> Self {
         let slots = match kind {
-            Kind::Rolling(_) => Slots::Rolling(Rolling::default()),
+            Kind::Rolling(window) => Slots::Rolling(Rolling::new(window)),
             Kind::Pool { .. } => Slots::Pool(Pool::default()),
             Kind::Gate => Slots::Gate,
         };
@@ -116,7 +131,7 @@ impl Cell {
             return 0;
         }
         match (&self.slots, kind) {
-            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.free(window, lane),
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.free(now, window, lane),
             (
                 Slots::Pool(pool),
                 Kind::Pool {
@@ -143,7 +158,7 @@ impl Cell {
             return Some(until);
         }
         match (&self.slots, kind) {
-            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.next_release(window),
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.next_release(now.tick, window),
             (Slots::Pool(pool), Kind::Pool { .. }) => Some(pool.reset_tick(now)),
             _ => None,
         }
@@ -205,11 +220,11 @@ impl Cell {
             .map_or(by_slots, |until| until.max(by_slots))
     }
 
-    pub(super) fn take(&mut self, now: Tick, lane: Lane) {
-        match &mut self.slots {
-            Slots::Rolling(slots) => slots.take(now, lane),
-            Slots::Pool(pool) => pool.take(lane),
-            Slots::Gate => {}
+    pub(super) fn take(&mut self, now: Tick, kind: &Kind, lane: Lane) {
+        match (&mut self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.take(now, window, lane),
+            (Slots::Pool(pool), _) => pool.take(lane),
+            _ => {}
         }
         if let Some(rare) = &mut self.rare {
             rare.passed_over = match lane {
@@ -235,9 +250,10 @@ impl Cell {
         self.rare().passed_over = TURNS_OF_INTERACTIVE;
     }
 
-    pub(super) fn refund(&mut self, granted: Tick, lane: Lane) {
+    /// `taken` is when the slot was, `granted` when its owner was told.
+    pub(super) fn refund(&mut self, taken: Tick, granted: Tick, lane: Lane) {
         match &mut self.slots {
-            Slots::Rolling(slots) => slots.refund(lane),
+            Slots::Rolling(slots) => slots.refund(taken, lane),
             Slots::Pool(pool) => {
                 pool.refund(granted, lane);
             }
@@ -270,7 +286,8 @@ impl Cell {
                     }
                 };
                 slots.cool(latest.before(credit).max(earliest), window, lane);
-                false
+                slots.answered(now.tick);
+                slots.waits_for_responses(now.tick, window)
             }
             (Slots::Pool(pool), Kind::Pool { zone, .. }) => {
                 // The day must not begin after the request is over: it may have been counted in it.
@@ -279,6 +296,46 @@ impl Cell {
                 pool.settle(earliest, latest, !matches!(credit, Credit::NoAnswer))
             }
             _ => false,
+        }
+    }
+
+    /// A response says something of the limit. `expired` of our slots have been forgotten since its request was granted.
+    pub(super) fn observe(
+        &mut self,
+        now: Tick,
+        kind: &Kind,
+        seen: &Observation,
+        expired: u32,
+    ) -> Option<ForeignUse> {
+        match (&mut self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => {
+                slots.observe(now, window, seen, expired)
+            }
+            _ => None,
+        }
+    }
+
+    /// About how many requests of others are in the window.
+    pub(super) fn used_by_foreign(&self, now: Tick) -> u32 {
+        match &self.slots {
+            Slots::Rolling(slots) => slots.used_by_foreign(now),
+            _ => 0,
+        }
+    }
+
+    /// Whether a refusal is no surprise, because others use the limit too.
+    pub(super) fn explains_refusals(&self, now: Tick, kind: &Kind) -> bool {
+        match (&self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.explains_refusals(now, window),
+            _ => false,
+        }
+    }
+
+    /// Requests per window or day: what the plan says, or the server if that is less.
+    pub(super) fn quota(&self, kind: &Kind) -> Option<u32> {
+        match (&self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => Some(slots.quota(window)),
+            _ => kind.quota(),
         }
     }
 
@@ -354,10 +411,10 @@ impl Cell {
             return false;
         }
         self.expire(now, kind);
-        let slots_blank = match &self.slots {
-            Slots::Rolling(slots) => slots.is_blank(),
-            Slots::Pool(pool) => pool.is_blank(),
-            Slots::Gate => true,
+        let slots_blank = match (&self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.is_blank(now.tick, window),
+            (Slots::Pool(pool), _) => pool.is_blank(),
+            _ => true,
         };
         slots_blank
             && self.rare.as_ref().is_none_or(|rare| {

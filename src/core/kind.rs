@@ -1,6 +1,6 @@
 //! The rule of a limit, ready for use.
 
-use super::rolling::Window;
+use super::window::{Cold, Window};
 use crate::plan::{Reserve, Rule, Zone};
 
 /// The rule of a limit, ready for use.
@@ -28,6 +28,14 @@ impl Kind {
                 reserve,
                 zone: zone.clone(),
             },
+        }
+    }
+
+    /// The same, for a limit of which nothing is known at the start.
+    pub(super) fn with_cold(self, cold: Option<Cold>) -> Self {
+        match self {
+            Kind::Rolling(window) => Kind::Rolling(window.with_cold(cold)),
+            kind => kind,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Tick;
-use super::rolling::Window;
+use super::window::Window;
 
 /// The share that one key has learned under one limit.
 ///

@@ -49,7 +49,9 @@
 //! ```
 
 mod cell;
+mod claims;
 pub mod concurrency;
+mod foreign;
 mod keys;
 mod kind;
 mod learned;
@@ -61,10 +63,14 @@ mod queue;
 mod rolling;
 mod table;
 mod tick;
+mod told;
+mod window;
 
+pub use self::claims::Claim;
 pub use self::keys::{Fingerprint, Keys};
-pub use self::ledger::{Admission, Guard, Ledger, Permit, Progress};
+pub use self::ledger::{Admission, Guard, Ledger, News, Permit, Progress, Report};
 pub use self::place::Subject;
 pub use self::queue::{Denial, DenialReason, WaiterId};
 pub use self::table::Usage;
 pub use self::tick::{Now, Tick};
+pub use self::told::ForeignUse;

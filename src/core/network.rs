@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Tick;
 
 /// A request given up may still be on its way for at least this long.
-const LEAST_LATE_ARRIVAL: Duration = Duration::from_secs(1);
+pub(super) const LEAST_LATE_ARRIVAL: Duration = Duration::from_secs(1);
 /// Round trips older than one to two of these are forgotten.
 const GENERATION: Duration = Duration::from_secs(600);
 /// So many round trips must have been seen before the floor is used.

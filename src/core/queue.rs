@@ -96,6 +96,8 @@ pub(super) struct Waiter {
     /// The cells in whose queue it has stood since it last waited for a pause.
     pub(super) visited: Cells,
     pub(super) deadline: Tick,
+    /// When its slots were taken, if they have been.
+    pub(super) taken: Tick,
     pub(super) state: State,
     pub(super) waker: Option<Waker>,
     /// When its owner will look again by itself.
@@ -112,6 +114,7 @@ impl Waiter {
             queued: Cells::default(),
             visited: Cells::default(),
             deadline,
+            taken: Tick::ZERO,
             state: State::Waiting,
             waker: None,
             armed: Tick::NEVER,

@@ -1,58 +1,13 @@
 //! One rolling window: the slots that are held and those that cool down.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::Tick;
+use super::cell::Observation;
+use super::foreign::{Foreign, Sample};
+use super::told::{ForeignUse, Told};
+use super::window::{Cold, Window};
 use crate::plan::Lane;
-
-/// Up to this quota every slot keeps its own time; above it the times are rounded up to a grid of this many steps per window,
-/// so that a window never needs more entries than this, whatever its quota.
-const GRID: u32 = 256;
-
-/// The rule of a rolling window, ready for use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) quota: u32,
-    pub(super) length: Duration,
-    /// So many slots are kept for `Interactive`.
-    reserve: u32,
-    grain: Duration,
-}
-
-impl Window {
-    pub(super) fn new(quota: u32, length: Duration) -> Self {
-        let grain = if quota > GRID {
-            length / GRID
-        } else {
-            Duration::ZERO
-        };
-        Self {
-            quota,
-            length,
-            reserve: 0,
-            grain,
-        }
-    }
-
-    pub(super) fn with_reserve(self, reserve: u32) -> Self {
-        Self { reserve, ..self }
-    }
-
-    pub(super) fn has_reserve(&self) -> bool {
-        self.reserve > 0
-    }
-
-    /// What all but `Interactive` may hold together.
-    fn unreserved(&self) -> u32 {
-        self.quota.saturating_sub(self.reserve)
-    }
-
-    /// A slot is free strictly after its window, which is right for servers that count the edge as inside, too.
-    fn release(&self, anchor: Tick) -> Tick {
-        anchor.after(self.length).next()
-    }
-}
 
 /// Slots that become free together.
 #[derive(Clone, Copy, Debug)]
@@ -82,19 +37,32 @@ pub(super) struct Rolling {
     /// Those of `Interactive` among both.
     held_interactive: u32,
     cooling_interactive: u32,
+    /// How many slots have been forgotten because their window was over; begins again at 0 after the last number.
+    expired: u32,
+    /// New while the process is, and nothing has been heard since.
+    cold: bool,
     /// Not later than the send of any held slot.
     first_held: Tick,
     /// Sorted by anchor.
     cooling: VecDeque<Cooling>,
+    told: Option<Box<Told>>,
 }
 
 impl Rolling {
+    pub(super) fn new(window: &Window) -> Self {
+        Self {
+            cold: window.cold.is_some(),
+            ..Self::default()
+        }
+    }
+
     /// Forgets the slots whose window is over.
     pub(super) fn expire(&mut self, now: Tick, window: &Window) {
         while let Some(first) = self.cooling.front() {
             if window.release(first.anchor) > now {
                 return;
             }
+            self.expired = self.expired.wrapping_add(first.slots);
             self.cooling_slots -= first.slots;
             self.cooling_interactive -= first.interactive;
             self.cooling.pop_front();
@@ -115,15 +83,125 @@ impl Rolling {
     }
 
     /// Slots that somebody of this lane may take.
-    pub(super) fn free(&self, window: &Window, lane: Lane) -> u32 {
-        let free = window.quota.saturating_sub(self.used());
-        match lane {
-            Lane::Interactive => free,
-            Lane::Bulk => free.min(window.unreserved().saturating_sub(self.used_by_others())),
+    pub(super) fn free(&self, now: Tick, window: &Window, lane: Lane) -> u32 {
+        let quota = self.quota(window);
+        let blocked = self.blocked(now);
+        let free = |quota: u32, used: u32| quota.saturating_sub(used).saturating_sub(blocked);
+        let mut slots = free(quota, self.used());
+        if lane == Lane::Bulk {
+            slots = slots.min(free(window.unreserved(quota), self.used_by_others()));
+        }
+        match self.cold(now, window) {
+            Some(cold) if cold.full || self.held > 0 => 0,
+            Some(_) => slots.min(1),
+            None => slots,
         }
     }
 
-    pub(super) fn take(&mut self, now: Tick, lane: Lane) {
+    /// The quota to keep to: the server may allow less than the plan.
+    pub(super) fn quota(&self, window: &Window) -> u32 {
+        self.told
+            .as_ref()
+            .map_or(window.quota, |told| told.quota(window))
+    }
+
+    fn foreign(&self) -> Option<&Foreign> {
+        self.told.as_ref()?.foreign()
+    }
+
+    fn foreign_mut(&mut self) -> Option<&mut Foreign> {
+        self.told.as_mut()?.foreign_mut()
+    }
+
+    fn blocked(&self, now: Tick) -> u32 {
+        self.foreign()
+            .map_or(0, |foreign| foreign.blocked(now, self.held))
+    }
+
+    /// About how many requests of others are in the window.
+    pub(super) fn used_by_foreign(&self, now: Tick) -> u32 {
+        self.foreign()
+            .map_or(0, |foreign| foreign.known(now).round() as u32)
+    }
+
+    /// Whether a refusal is no surprise, because others use the quota too.
+    pub(super) fn explains_refusals(&self, now: Tick, window: &Window) -> bool {
+        self.foreign()
+            .is_some_and(|foreign| foreign.explains_refusals(now, self.quota(window)))
+    }
+
+    fn cold(&self, now: Tick, window: &Window) -> Option<Cold> {
+        window.cold.filter(|cold| self.cold && now < cold.until)
+    }
+
+    /// Whether a slot may become free because a response has arrived, and not only one window later.
+    pub(super) fn waits_for_responses(&self, now: Tick, window: &Window) -> bool {
+        self.cold(now, window).is_some() || self.foreign().is_some()
+    }
+
+    /// How many slots have been forgotten so far; to be given to [`observe`](Self::observe).
+    pub(super) fn expired(&self) -> u32 {
+        self.expired
+    }
+
+    /// A response says how many requests the server allows and how many of them are left. `expired` of our slots have been
+    /// forgotten since its request was granted.
+    ///
+    /// All that we can have in the server's window is what we hold now, and what was forgotten in the meantime: what had been
+    /// forgotten before had left the window when the request was sent. If more is used, others use the quota too. So a refusal
+    /// says, even if it may all be ours: at the send we held no more than the quota.
+    pub(super) fn observe(
+        &mut self,
+        now: Tick,
+        window: &Window,
+        seen: &Observation,
+        expired: u32,
+    ) -> Option<ForeignUse> {
+        if let Some(quota) = seen.quota {
+            if quota < window.quota || self.told.is_some() {
+                self.told
+                    .get_or_insert_default()
+                    .tell_quota(quota, seen.sent);
+            }
+        }
+        let left = seen.remaining?;
+        self.cold = false;
+        let quota = seen.quota.unwrap_or(self.quota(window));
+        // What it allows beyond the plan is there for others.
+        let quota = quota.min(window.quota);
+        let used = quota.saturating_sub(left);
+        let most = self.used().saturating_add(expired);
+        let is_full = seen.refused && left == 0;
+        if used <= most && !is_full && self.foreign().is_none() {
+            return None;
+        }
+        let sample = Sample {
+            taken: seen.taken,
+            sent: seen.sent,
+            arrived: now,
+            service_time: seen.service_time,
+            used,
+            refused: seen.refused,
+        };
+        let cooling = self.cooling.iter().map(|entry| (entry.anchor, entry.slots));
+        let make = || Foreign::new(window.length, &sample, cooling, self.held);
+        self.told
+            .get_or_insert_default()
+            .tell_use(now, &sample, make)
+    }
+
+    /// An answer has arrived, and what it says has been observed.
+    pub(super) fn answered(&mut self, now: Tick) {
+        if let Some(told) = &mut self.told {
+            told.answered(now);
+        }
+    }
+
+    pub(super) fn take(&mut self, now: Tick, window: &Window, lane: Lane) {
+        let quota = self.quota(window);
+        if let Some(foreign) = self.foreign_mut() {
+            foreign.sent(now, quota);
+        }
         if self.held == 0 {
             self.first_held = now;
         }
@@ -132,8 +210,11 @@ impl Rolling {
     }
 
     /// A slot whose request was never sent is free at once.
-    pub(super) fn refund(&mut self, lane: Lane) {
+    pub(super) fn refund(&mut self, taken: Tick, lane: Lane) {
         debug_assert!(self.held > 0, "no refund without its own debit");
+        if let Some(foreign) = self.foreign_mut() {
+            foreign.unsent(taken);
+        }
         self.let_go(lane);
     }
 
@@ -175,22 +256,25 @@ impl Rolling {
         }
     }
 
-    pub(super) fn is_blank(&self) -> bool {
-        self.held == 0 && self.cooling.is_empty()
+    pub(super) fn is_blank(&self, now: Tick, window: &Window) -> bool {
+        let is_forgotten = |told: &Told| told.is_forgotten(now, window);
+        self.held == 0 && self.cooling.is_empty() && self.told.as_deref().is_none_or(is_forgotten)
     }
 
     /// When the next slot becomes free, if that is known already.
-    pub(super) fn next_release(&self, window: &Window) -> Option<Tick> {
-        self.cooling
-            .front()
-            .map(|first| window.release(first.anchor))
+    pub(super) fn next_release(&self, now: Tick, window: &Window) -> Option<Tick> {
+        let first = self.cooling.front();
+        let ours = first.map(|first| window.release(first.anchor));
+        let foreign = self.foreign().and_then(|foreign| foreign.next_change(now));
+        let warm = self.cold(now, window).map(|cold| cold.until);
+        [ours, foreign, warm].into_iter().flatten().min()
     }
 
     /// The earliest time at which `wanted` slots can be free at once or one after the other, each taken when it becomes free.
     /// A lower bound: what is in flight may take longer.
     pub(super) fn earliest(&self, now: Tick, window: &Window, wanted: u32) -> Tick {
         let all = Part {
-            quota: window.quota,
+            quota: self.quota(window),
             used: self.used(),
             held: self.held,
             cooling: |entry| entry.slots,
@@ -201,7 +285,7 @@ impl Rolling {
     /// The same for slots that are not reserved for `Interactive`.
     pub(super) fn earliest_unreserved(&self, now: Tick, window: &Window, wanted: u32) -> Tick {
         let others = Part {
-            quota: window.unreserved(),
+            quota: window.unreserved(self.quota(window)),
             used: self.used_by_others(),
             held: self.held.saturating_sub(self.held_interactive),
             cooling: |entry| entry.slots - entry.interactive,
@@ -210,6 +294,8 @@ impl Rolling {
     }
 
     fn earliest_of(&self, now: Tick, window: &Window, part: &Part, wanted: u32) -> Tick {
+        let warm = self.cold(now, window).filter(|cold| cold.full);
+        let now = warm.map_or(now, |cold| cold.until);
         let quota = i64::from(part.quota);
         let used = i64::from(part.used);
         // So many of the used slots have to become free first.
@@ -263,9 +349,13 @@ impl Rolling {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const BULK: Lane = Lane::Bulk;
+    /// Without foreign use and after the start, the time does not matter.
+    const NOW: Tick = Tick::ZERO;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -278,14 +368,14 @@ mod tests {
         let window = Window::new(1_000_000, 10 * SECOND);
         let mut slots = Rolling::default();
         for nth in 0..1_000_000_u64 {
-            slots.take(tick(nth / 100), BULK);
+            slots.take(tick(nth / 100), &window, BULK);
             slots.cool(tick(nth / 100), &window, BULK);
         }
         assert!(slots.entries() <= 257, "{}", slots.entries());
-        assert_eq!(slots.free(&window, BULK), 0);
+        assert_eq!(slots.free(NOW, &window, BULK), 0);
         slots.expire(tick(30_000), &window);
-        assert_eq!(slots.free(&window, BULK), 1_000_000);
-        assert!(slots.is_blank());
+        assert_eq!(slots.free(NOW, &window, BULK), 1_000_000);
+        assert!(slots.is_blank(NOW, &window));
     }
 
     #[test]
@@ -294,9 +384,9 @@ mod tests {
         let coarse = Window::new(257, SECOND);
         for millis in [0, 1, 3, 4, 999] {
             let mut slots = Rolling::default();
-            slots.take(tick(millis), BULK);
+            slots.take(tick(millis), &coarse, BULK);
             slots.cool(tick(millis), &coarse, BULK);
-            let release = slots.next_release(&coarse).unwrap();
+            let release = slots.next_release(NOW, &coarse).unwrap();
             let least = exact.release(tick(millis));
             assert!(
                 release >= least && release <= least.after(SECOND / 256),
@@ -311,15 +401,15 @@ mod tests {
         let mut slots = Rolling::default();
         assert_eq!(slots.earliest(tick(5), &window, 1), tick(5));
         assert_eq!(slots.earliest(tick(5), &window, 2), tick(5));
-        slots.take(tick(0), BULK);
-        slots.take(tick(0), BULK);
+        slots.take(tick(0), &window, BULK);
+        slots.take(tick(0), &window, BULK);
         slots.cool(tick(100), &window, BULK);
         slots.cool(tick(300), &window, BULK);
         assert_eq!(slots.earliest(tick(400), &window, 1), tick(1100).next());
         assert_eq!(slots.earliest(tick(400), &window, 2), tick(1300).next());
         assert_eq!(slots.earliest(tick(400), &window, 3), tick(2100).next());
         assert_eq!(slots.earliest(tick(400), &window, 4), tick(2300).next());
-        slots.take(tick(400), BULK);
+        slots.take(tick(400), &window, BULK);
         // A held slot was sent at 400 at the earliest, so it cannot be free before 1400.
         let narrow = Window::new(3, SECOND);
         assert_eq!(slots.earliest(tick(500), &narrow, 3), tick(1400).next());
@@ -332,8 +422,8 @@ mod tests {
     fn a_slot_may_come_round_again_before_another_is_free_at_all() {
         let window = Window::new(2, SECOND);
         let mut slots = Rolling::default();
-        slots.take(tick(0), BULK);
-        slots.take(tick(0), BULK);
+        slots.take(tick(0), &window, BULK);
+        slots.take(tick(0), &window, BULK);
         slots.cool(tick(100), &window, BULK);
         // Given up, and perhaps on its way for five seconds.
         slots.cool(tick(5000), &window, BULK);
@@ -347,11 +437,11 @@ mod tests {
         let short = Window::new(1, SECOND);
         let long = Window::new(1, 10 * SECOND);
         let mut slots = Rolling::default();
-        slots.take(tick(0), BULK);
+        slots.take(tick(0), &short, BULK);
         slots.cool(tick(0), &short, BULK);
         slots.expire(tick(5_000), &long);
-        assert_eq!(slots.free(&long, BULK), 0);
+        assert_eq!(slots.free(NOW, &long, BULK), 0);
         slots.expire(tick(5_000), &short);
-        assert_eq!(slots.free(&short, BULK), 1);
+        assert_eq!(slots.free(NOW, &short, BULK), 1);
     }
 }

@@ -7,10 +7,12 @@ use hashbrown::hash_table::Entry;
 use slab::Slab;
 
 use super::cell::{Cell, Slots};
+use super::claims::Claims;
 use super::keys::{APP, Fingerprint, Keys};
 use super::kind::Kind;
 use super::place::{CellId, Cells, Place, Subject};
 use super::tick::{Now, Tick};
+use super::window::Cold;
 use crate::error::ConfigError;
 use crate::plan::{Plan, Reserve, RouteClass, Rule, Scope};
 
@@ -22,10 +24,13 @@ const SWEEP: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// Requests per window or day.
+    /// Requests per window or day: what the plan says, or what the server says if that is less.
     pub quota: u32,
     /// Requests in flight or still counted in the window or day.
     pub used: u32,
+    /// Requests of other programs in the window, as far as responses tell: an estimate, in requests; 0 where nobody else is known
+    /// to use the limit. What is left to us is `quota - used - foreign` at most, and a few less because others go on.
+    pub foreign: u32,
     /// Requests that wait in line for this limit.
     pub waiting: u32,
     /// Until when nobody sends under this limit, its token or its account.
@@ -38,6 +43,8 @@ struct LimitState {
     scope: Scope,
     kind: Kind,
     reserve: Reserve,
+    cold: Option<Cold>,
+    claims: Claims,
 }
 
 #[derive(Debug)]
@@ -60,6 +67,8 @@ impl Table {
             scope: limit.get_scope(),
             kind: Kind::new(limit.rule(), Reserve::NONE),
             reserve: Reserve::NONE,
+            cold: None,
+            claims: Claims::default(),
         });
         let governing_limits = |class: Option<RouteClass>| {
             let governs = plan.limits().iter().map(|limit| match class {
@@ -263,7 +272,7 @@ impl Table {
             return Err(Self::no_limit(limit));
         };
         rule.check(&state.name)?;
-        let kind = Kind::new(rule, state.reserve);
+        let kind = Kind::new(rule, state.reserve).with_cold(state.cold);
         if std::mem::discriminant(&kind) != std::mem::discriminant(&state.kind) {
             let field = format!("limit `{}`: rule", state.name);
             return Err(ConfigError::new(
@@ -287,9 +296,37 @@ impl Table {
         reserve.check(&state.name)?;
         state.reserve = reserve;
         if let Some(rule) = state.kind.rule() {
-            state.kind = Kind::new(&rule, reserve);
+            state.kind = Kind::new(&rule, reserve).with_cold(state.cold);
         }
         Ok(())
+    }
+
+    /// How far keys may be used that are made from now on.
+    pub(super) fn set_cold(&mut self, limit: usize, cold: Option<Cold>) {
+        let Some(state) = self.limits.get_mut(limit) else {
+            return;
+        };
+        state.cold = cold;
+        if let Some(rule) = state.kind.rule() {
+            state.kind = Kind::new(&rule, state.reserve).with_cold(cold);
+        }
+    }
+
+    pub(super) fn claims(&self, limit: usize) -> Option<&Claims> {
+        self.limits.get(limit).map(|limit| &limit.claims)
+    }
+
+    pub(super) fn claims_mut(&mut self, limit: usize) -> Option<&mut Claims> {
+        self.limits.get_mut(limit).map(|limit| &mut limit.claims)
+    }
+
+    /// How many slots these cells have forgotten because their window was over; begins again at 0 after the last number.
+    pub(super) fn expired(&self, cells: &Cells) -> u32 {
+        let expired = cells.iter().map(|id| match &self.cell(id).slots {
+            Slots::Rolling(slots) => slots.expired(),
+            _ => 0,
+        });
+        expired.fold(0, u32::wrapping_add)
     }
 
     pub(super) fn key_count(&self) -> usize {

@@ -74,6 +74,11 @@ impl SignalReader for HubspotSignals {
         )
     }
 
+    /// Searches and associations come without figures.
+    fn reports(&self, limit: &str) -> bool {
+        matches!(limit, BURST | DAILY)
+    }
+
     fn read(&self, response: &ResponseHead<'_>, class: RouteClass, body: &[u8]) -> Signals {
         let (mut signals, cached) = read_standard(response);
         let mut empty_pool = false;

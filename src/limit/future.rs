@@ -166,6 +166,7 @@ fn settle<RB: Body>(
         return Ok(response.map(PeekBody::untouched));
     };
     if let Some(signals) = permit.quota().noted(&response) {
+        permit.observe(signals);
         let ending = Ending::of(signals);
         permit.over(ending);
         return Ok(response.map(PeekBody::untouched));
@@ -173,6 +174,7 @@ fn settle<RB: Body>(
     let head = ResponseHead::from(&response);
     let signals = permit.quota().read(&permit.ticket(), &head, &[]);
     let ending = Ending::of(&signals);
+    permit.observe(&signals);
     if permit.quota().wants_body(&head) {
         let (parts, body) = response.into_parts();
         return Err(Box::new(Reading {

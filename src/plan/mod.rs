@@ -16,10 +16,12 @@
 //! # Ok::<(), tower_quota::ConfigError>(())
 //! ```
 
+mod cold;
 mod lane;
 mod limit;
 mod zone;
 
+pub use self::cold::{Assumed, ColdStart, FirstWindow};
 pub use self::lane::{Lane, Reserve};
 pub use self::limit::{Limit, RouteClass, Rule, Scope};
 pub use self::zone::Zone;

@@ -160,13 +160,13 @@ impl Drop for Acquire {
 /// The right to send one request now. Dropped before the send, its slots are free at once; dropped after the send, they age.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    quota: Quota,
-    ticket: Ticket,
+    pub(super) quota: Quota,
+    pub(super) ticket: Ticket,
     patience: Patience,
     deadline: Tick,
     /// How many pauses there had been when it was granted; unknown if that was before its owner knew.
     pauses: Option<u64>,
-    inner: Option<core::Permit>,
+    pub(super) inner: Option<core::Permit>,
 }
 
 impl Permit {

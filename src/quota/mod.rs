@@ -23,6 +23,7 @@ mod acquire;
 mod admitted;
 mod alarm;
 mod note;
+mod observe;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -33,11 +34,12 @@ use std::time::Duration;
 pub(crate) use self::acquire::{Acquire, Ending, Permit};
 pub(crate) use self::alarm::Alarm;
 pub(crate) use self::note::Provisional;
+pub use self::observe::PlanCheck;
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
-use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
+use crate::plan::{Assumed, ColdStart, Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
 
 /// A plan and its ledger behind one cheap handle.
@@ -109,6 +111,7 @@ impl Quota {
             source: TokenSource::default(),
             network_floor: DEFAULT_NETWORK_FLOOR,
             guard: Guard::Proven,
+            cold_start: None,
             max_waiting: None,
         }
     }
@@ -355,6 +358,7 @@ pub struct QuotaBuilder {
     source: TokenSource,
     network_floor: bool,
     guard: Guard,
+    cold_start: Option<ColdStart>,
     max_waiting: Option<u32>,
 }
 
@@ -388,6 +392,16 @@ impl QuotaBuilder {
         self
     }
 
+    /// Sets what is assumed of the process before this one, which may have used the quota until a moment ago.
+    ///
+    /// [`ColdStart::Probe`] at first for an [`Api`] whose responses somebody can read ([`Api::signals`]); for a bare [`Plan`] nothing is
+    /// assumed.
+    #[must_use]
+    pub fn cold_start(mut self, cold_start: ColdStart) -> Self {
+        self.cold_start = Some(cold_start);
+        self
+    }
+
     /// Sets how many requests may wait for one limit of one key; 65,536 at first. With 0 nobody waits.
     #[must_use]
     pub fn max_waiting(mut self, most: u32) -> Self {
@@ -403,6 +417,19 @@ impl QuotaBuilder {
         if let Some(most) = self.max_waiting {
             ledger.set_max_waiting(most);
         }
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let cold_start = self.cold_start.unwrap_or(match self.api.has_reader {
+            true => ColdStart::Probe,
+            false => ColdStart::Assume(Assumed::Empty),
+        });
+        let now = clock.now(false);
+        for (index, limit) in self.api.plan().limits().iter().enumerate() {
+            if let Rule::Rolling { window, .. } = limit.rule() {
+                let reports = self.api.signals.reports(limit.name());
+                let first = cold_start.first_window(*window, reports);
+                ledger.set_first_window(now, index, first);
+            }
+        }
         let is_pool = |limit: &Limit| matches!(limit.rule(), Rule::Calendar { .. });
         static QUOTAS: AtomicU64 = AtomicU64::new(0);
         let number = QUOTAS.fetch_add(1, Ordering::Relaxed);
@@ -410,7 +437,7 @@ impl QuotaBuilder {
             number: NonZeroU64::MIN.saturating_add(number),
             counts_days: self.api.plan().limits().iter().any(is_pool),
             api: self.api,
-            clock: self.clock.unwrap_or_else(Clock::system),
+            clock,
             source: self.source,
             fingerprinter: Fingerprinter::default(),
             ledger: Mutex::new(ledger),

@@ -12,6 +12,9 @@ use crate::signal::{Noted, Outcome, Refusal, ResponseHead, Signals};
 
 /// Pause of a token that knows no window, when the response does not say how long.
 const PAUSE_WITHOUT_WINDOW: Duration = Duration::from_secs(1);
+/// Where others are known to use the limit, what they and we have used is reckoned with anyway: a pause of this part of the window
+/// is enough for the next responses to arrive.
+const PAUSE_BESIDE_OTHERS: u32 = 10;
 /// A pause is lengthened by up to this share of itself, so that several processes do not resume as one.
 const JITTER: f64 = 0.1;
 /// Jitter is never longer than this.
@@ -124,7 +127,7 @@ impl Quota {
         Some(subject)
     }
 
-    fn limit_index(&self, name: &str) -> Option<usize> {
+    pub(super) fn limit_index(&self, name: &str) -> Option<usize> {
         self.plan()
             .limits()
             .iter()
@@ -140,6 +143,12 @@ impl Quota {
                 _ => (ledger.longest_window(class), None),
             };
             let until_reset = reset.map(|reset| reset.since(now.tick));
+            let window = match subject {
+                Subject::Limit(limit) if ledger.explains_refusals(now, keys, limit) => {
+                    window.map(|window| window / PAUSE_BESIDE_OTHERS)
+                }
+                _ => window,
+            };
             let length = jittered(
                 until_reset
                     .or(retry_after)
@@ -179,7 +188,12 @@ impl Quota {
             if !is_meant {
                 continue;
             }
-            let share = self.ledger(|ledger, now| ledger.distrust(now, ticket.keys, index));
+            let share = self.ledger(|ledger, now| {
+                match ledger.explains_refusals(now, ticket.keys, index) {
+                    true => None,
+                    false => ledger.distrust(now, ticket.keys, index),
+                }
+            });
             if let Some(percent) = share {
                 tracing::info!(
                     target: "tower_quota::credit_halved",

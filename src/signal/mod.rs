@@ -169,6 +169,14 @@ pub trait SignalReader: Send + Sync + 'static {
         response.status == StatusCode::TOO_MANY_REQUESTS || response.status.is_server_error()
     }
 
+    /// Whether answers to requests that are governed by the limit called `limit` say how much of it is left
+    /// ([`Observed::remaining`]), as a rule. A process then asks at its start ([`ColdStart`](crate::plan::ColdStart)); where this is
+    /// false, as it is if not said, it waits for one window.
+    fn reports(&self, limit: &str) -> bool {
+        let _ = limit;
+        false
+    }
+
     /// Reads the signals. `class` is that of the request; `body` is the beginning of the response's body, empty when it was
     /// not asked for or did not come in time. Must not panic, whatever the server sends.
     fn read(&self, response: &ResponseHead<'_>, class: RouteClass, body: &[u8]) -> Signals;

@@ -20,7 +20,9 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::Sleep;
 use tower::Service;
 use tower_quota::clock::Clock;
-use tower_quota::plan::{Limit, Plan};
+use tower_quota::hubspot::{self, Tier};
+use tower_quota::plan::{Assumed, ColdStart, Limit, Plan, Zone};
+use tower_quota::quota::QuotaBuilder;
 use tower_quota::{Quota, TokenLimitLayer};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -39,6 +41,12 @@ pub(crate) const SEARCH_BODY: &str = r#"{"status":"error","message":"You have re
 pub(crate) fn burst(quota: u32, window: Duration) -> Plan {
     let plan = Plan::builder("test").limit(Limit::rolling("burst", quota, window));
     plan.build().unwrap()
+}
+
+/// HubSpot's limits, of which the process before this one has used nothing.
+pub(crate) fn fresh_hubspot(zone: Zone) -> QuotaBuilder {
+    Quota::builder(hubspot::api(Tier::Professional, zone))
+        .cold_start(ColdStart::Assume(Assumed::Empty))
 }
 
 /// A layer that waits as long as it must.

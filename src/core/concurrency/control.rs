@@ -14,8 +14,8 @@ const HIGH: f64 = 0.7;
 const FIRST_TRUCE: Duration = Duration::from_secs(2);
 const LONGEST_TRUCE: Duration = Duration::from_secs(16);
 
-/// A level that was refused must be filled so many times, and hold, before the next is tried.
-const PATIENCE: u32 = 8;
+/// A level that was refused must hold for so many round trips before the next is tried.
+const PATIENCE: u32 = 16;
 
 /// A request that is out for longer has been accepted: whoever refuses for overload does so at once. Twice the least time that a
 /// response has spent on the network, within these bounds.
@@ -31,19 +31,23 @@ pub(super) struct Control {
     round: u64,
     /// The round that began with the last decrease.
     decreased: u64,
-    /// Answers since the limit was set to requests that had filled it.
-    supports: u32,
+    /// So many round trips one after another a full crowd has been answered in since the limit was set.
+    held: u32,
+    /// When the limit was set, or the last of these was over.
+    since: Tick,
     /// When the limit was filled in this round.
     filled: Option<Tick>,
     /// The highest level that has held.
     proven: u32,
     /// The lowest level that was refused, until it is seen to hold. `None` before the first overload, too.
     refused: Option<u32>,
-    /// The level at which the last overload came, if there was any.
+    /// The level at which the last overload came that told of one.
     last_refused: Option<u32>,
     /// The next step beyond a level that was refused and holds now.
     stride: u32,
-    last_overload: Tick,
+    last_overload: Option<Tick>,
+    /// Whether the last decrease was an overload that told of a level.
+    is_believed: bool,
     truce: Duration,
     spare: Spare,
     /// When low headroom last halved the limit.
@@ -53,8 +57,8 @@ pub(super) struct Control {
     /// The least time a response has spent on the network.
     network: Option<Duration>,
     last_change: Option<(Tick, Change)>,
-    /// The last change until it is told.
-    news: Option<Change>,
+    /// Whether the last change has been told.
+    is_told: bool,
 }
 
 /// What the last response said of headroom.
@@ -72,20 +76,22 @@ impl Control {
             limit: bounds.start,
             round: 0,
             decreased: 0,
-            supports: 0,
+            held: 0,
+            since: now,
             filled: None,
             proven: 0,
             refused: None,
             last_refused: None,
             stride: 1,
-            last_overload: Tick::ZERO,
+            last_overload: None,
+            is_believed: false,
             truce: FIRST_TRUCE,
             spare: Spare::Ample,
             last_halved: None,
             ample_since: now,
             network: None,
             last_change: None,
-            news: None,
+            is_told: true,
         }
     }
 
@@ -104,7 +110,9 @@ impl Control {
 
     /// The last change, once.
     pub(super) fn take_news(&mut self) -> Option<Change> {
-        self.news.take()
+        let (_, change) = self.last_change.filter(|_| !self.is_told)?;
+        self.is_told = true;
+        Some(change)
     }
 
     /// Whether the limit never moved.
@@ -135,7 +143,7 @@ impl Control {
         }
     }
 
-    /// No doubling after the first overload.
+    /// No doubling after the first overload that told of a level.
     fn is_careful(&self) -> bool {
         self.last_refused.is_some()
     }
@@ -163,11 +171,16 @@ impl Control {
                 let round_trip = now.since(place.granted);
                 let network = round_trip.saturating_sub(service_time.unwrap_or_default());
                 self.network = Some(self.network.map_or(network, |least| least.min(network)));
-                if let Some(left) = left {
-                    self.weigh(now, place, left, bounds);
+                match left {
+                    Some(left) => self.weigh(now, place, left, bounds),
+                    None if settings.headroom == Headroom::Unexplained => self.spare = Spare::Ample,
+                    // Some responses tell, others do not.
+                    None => {}
                 }
-                if self.is_of_now(place) && place.level >= self.limit {
-                    self.supports = self.supports.saturating_add(1);
+                if self.is_of_now(place) && place.granted >= self.since && place.level >= self.limit
+                {
+                    self.held = self.held.saturating_add(1);
+                    self.since = now;
                     match settings.headroom {
                         Headroom::Unexplained => self.grow(now, bounds),
                         Headroom::Literal => self.double_when_ample(now, left, bounds),
@@ -199,6 +212,7 @@ impl Control {
             .is_none_or(|last| now.since(last) >= left.window);
         if is_due && self.is_of_now(place) {
             self.last_halved = Some(now);
+            self.is_believed = false;
             self.set(now, self.limit / 2, Reason::LowHeadroom, bounds);
         }
     }
@@ -220,7 +234,7 @@ impl Control {
     fn overloaded(&mut self, now: Tick, place: &Place, in_flight: u32, bounds: &Bounds) {
         if !self.is_of_now(place) {
             // Granted before the last decrease: the same overload. It may tell a lower level at which that began.
-            if place.round + 1 == self.decreased && self.is_careful() {
+            if place.round + 1 == self.decreased && self.is_believed {
                 self.refuse(place.level.max(self.limit.saturating_add(1)));
             }
             return;
@@ -230,10 +244,33 @@ impl Control {
             true => place.level,
             false => place.level.max(in_flight),
         };
-        // A limit far above what was in flight is brought down to where the refusal came, but the first few are never blamed: with
-        // so few in flight it was something else.
-        let below = level.saturating_sub(1).max(bounds.start);
-        let half = (self.limit / 2).min(below).max(bounds.min);
+        let quiet = self
+            .last_overload
+            .is_none_or(|at| now.since(at) >= FIRST_TRUCE);
+        // A level that has held is refused once: a rate, a fault, a stray. Only a second one soon after it tells that the server bears
+        // less than it did.
+        self.is_believed = !(quiet && level <= self.proven);
+        let mut half = self.limit / 2;
+        if self.is_believed {
+            // A limit far above what was in flight is brought down to where the refusal came, but the first few are never blamed.
+            half = half.min(level.saturating_sub(1).max(bounds.start));
+        }
+        let half = half.max(bounds.min);
+        if self.is_believed {
+            self.learn(level, half.saturating_add(1));
+        }
+        self.last_overload = Some(now);
+        self.ample_since = now;
+        if half == self.limit {
+            // It cannot go lower. The next request to be granted begins a new round trip all the same.
+            self.begin_round(now);
+            self.mark_decrease();
+        }
+        self.set(now, half, Reason::Overload, bounds);
+    }
+
+    /// A `level` was refused, but no less than `least` are to blame.
+    fn learn(&mut self, level: u32, least: u32) {
         // About the level that was refused before is refused again: it may be tried less often. A lower one is another matter.
         let is_known = self
             .last_refused
@@ -244,15 +281,8 @@ impl Control {
             false => FIRST_TRUCE,
         };
         self.stride = 1;
-        (self.last_overload, self.ample_since) = (now, now);
         self.refused = None;
-        self.refuse(level.max(half.saturating_add(1)));
-        if half == self.limit {
-            // It cannot go lower. The next request to be granted begins a new round trip all the same.
-            self.begin_round();
-            self.mark_decrease();
-        }
-        self.set(now, half, Reason::Overload, bounds);
+        self.refuse(level.max(least));
     }
 
     fn refuse(&mut self, level: u32) {
@@ -264,34 +294,36 @@ impl Control {
     /// An answer supports the limit as it is.
     fn grow(&mut self, now: Tick, bounds: &Bounds) {
         let limit = self.limit;
-        let has_held = self.supports >= limit;
         match self.spare {
             Spare::Low => return,
-            Spare::Middling if has_held => {
+            _ if self.is_careful() => {}
+            Spare::Middling => {
+                self.proven = self.proven.max(limit);
                 return self.set(now, limit.saturating_add(1), Reason::Probe, bounds);
             }
-            Spare::Middling => return,
-            Spare::Ample if !self.is_careful() => return self.start_slowly(now, bounds),
-            Spare::Ample => {}
+            Spare::Ample => {
+                self.proven = self.proven.max(limit);
+                return self.start_slowly(now, bounds);
+            }
         }
         if limit < self.proven {
             let back = limit.saturating_mul(2).min(self.proven);
             return self.set(now, back, Reason::Recovery, bounds);
         }
-        if !has_held {
-            return;
-        }
         self.proven = limit;
         let to = match self.refused {
             Some(refused) if limit.saturating_add(1) < refused => limit + (refused - limit) / 2,
             Some(refused) if limit < refused => {
-                if now.since(self.last_overload) < self.truce {
+                if self
+                    .last_overload
+                    .is_some_and(|at| now.since(at) < self.truce)
+                {
                     return;
                 }
                 refused
             }
             // Once may be luck.
-            Some(_) if self.supports < limit.saturating_mul(PATIENCE) => return,
+            Some(_) if self.held < PATIENCE => return,
             // What was refused holds now, so that more may be possible: by larger and larger steps.
             _ => {
                 self.refused = None;
@@ -307,7 +339,6 @@ impl Control {
     }
 
     fn start_slowly(&mut self, now: Tick, bounds: &Bounds) {
-        self.proven = self.limit;
         self.set(now, self.limit.saturating_mul(2), Reason::SlowStart, bounds);
     }
 
@@ -317,7 +348,7 @@ impl Control {
             return;
         }
         self.limit = to;
-        self.begin_round();
+        self.begin_round(now);
         if to < from {
             self.mark_decrease();
         }
@@ -328,12 +359,13 @@ impl Control {
             ago: Duration::ZERO,
         };
         self.last_change = Some((now, change));
-        self.news = Some(change);
+        self.is_told = false;
     }
 
-    fn begin_round(&mut self) {
+    fn begin_round(&mut self, now: Tick) {
         self.round += 1;
-        self.supports = 0;
+        self.held = 0;
+        self.since = now;
         self.filled = None;
     }
 

@@ -94,7 +94,7 @@ impl Ledger {
     /// How far these keys have used a limit; `None` when there is no such limit.
     pub fn usage(&mut self, now: Now, keys: Keys, limit: usize) -> Option<Usage> {
         let now = self.advance(now);
-        let quota = self.table.kind_of_limit(limit)?.quota()?;
+        let planned = self.table.kind_of_limit(limit)?.quota()?;
         let gate = self
             .table
             .closed_gate(now.tick, &keys)
@@ -104,8 +104,9 @@ impl Ledger {
             .and_then(|place| self.table.find(place, &keys))
         else {
             return Some(Usage {
-                quota,
+                quota: planned,
                 used: 0,
+                foreign: 0,
                 waiting: 0,
                 paused_until: gate,
             });
@@ -114,8 +115,9 @@ impl Ledger {
         cell.expire(now, kind);
         let paused_until = gate.max(cell.paused_until(now.tick));
         Some(Usage {
-            quota,
+            quota: cell.quota(kind).unwrap_or(planned),
             used: cell.used(),
+            foreign: cell.used_by_foreign(now.tick),
             waiting: cell.waiting(),
             paused_until,
         })

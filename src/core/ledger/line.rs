@@ -229,6 +229,7 @@ impl Ledger {
         self.leave_queues(waiter);
         let Waiter { cells, rank, .. } = *self.waiters.get(waiter);
         self.grant(now, &cells, rank.lane());
+        self.waiters.get(waiter).taken = now.tick;
         // The waiter counted as one reference to each cell; from here on its permit does.
         self.release(&cells);
         self.finish(waiter, State::Granted);

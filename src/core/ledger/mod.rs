@@ -2,6 +2,7 @@
 
 mod limits;
 mod line;
+mod observe;
 mod pause;
 mod permit;
 
@@ -9,6 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use self::line::Turn;
+pub use self::observe::{News, Report};
 pub use self::permit::{Admission, Permit, Progress};
 use super::cell::Credit;
 use super::keys::Keys;
@@ -116,7 +118,7 @@ impl Ledger {
         self.enter(now, waiter)
     }
 
-    fn enter(&mut self, now: Now, waiter: Waiter) -> Admission {
+    fn enter(&mut self, now: Now, mut waiter: Waiter) -> Admission {
         let gates = self.table.gates(&waiter.keys);
         let needed = self.needed(&waiter.keys, waiter.cells, waiter.slotless);
         for cell in needed.iter().chain(gates) {
@@ -129,7 +131,8 @@ impl Ledger {
             None => {
                 self.admissions += 1;
                 self.grant(now, &waiter.cells, waiter.rank.lane());
-                Admission::Granted(Permit::new(waiter, now.tick))
+                waiter.taken = now.tick;
+                Admission::Granted(self.permit(now, waiter))
             }
             Some(obstacle) => self.line_up(now, waiter, obstacle),
         }
@@ -155,7 +158,10 @@ impl Ledger {
         self.pump(now, Some(&waiter));
         match self.waiters.get(&waiter).state {
             State::Waiting => self.keep_waiting(now, waiter, waker),
-            State::Granted => Progress::Granted(Permit::new(self.waiters.remove(waiter), now.tick)),
+            State::Granted => {
+                let waiter = self.waiters.remove(waiter);
+                Progress::Granted(self.permit(now, waiter))
+            }
             State::Denied(denial) => {
                 self.waiters.remove(waiter);
                 Progress::Denied(denial)
@@ -170,7 +176,10 @@ impl Ledger {
         let mut waiter = self.waiters.remove(waiter);
         self.retired.extend(waiter.waker.take());
         match waiter.state {
-            State::Granted => self.refund(now, Permit::new(waiter, now.tick)),
+            State::Granted => {
+                let permit = self.permit(now, waiter);
+                self.refund(now, permit);
+            }
             State::Waiting => {
                 self.release(&waiter.cells);
                 self.pump(now, None);
@@ -207,7 +216,7 @@ impl Ledger {
             self.table
                 .cell_mut(id)
                 .0
-                .refund(permit.granted, permit.rank.lane());
+                .refund(permit.taken, permit.granted, permit.rank.lane());
             self.dirty.push(id);
         }
         let cell = self.table.cell_mut(paused).0;
@@ -225,7 +234,7 @@ impl Ledger {
             self.table
                 .cell_mut(id)
                 .0
-                .refund(permit.granted, permit.rank.lane());
+                .refund(permit.taken, permit.granted, permit.rank.lane());
             self.dirty.push(id);
         }
         self.release(&permit.cells);
@@ -313,10 +322,15 @@ impl Ledger {
     /// Takes a slot in every cell.
     fn grant(&mut self, now: Now, cells: &Cells, lane: Lane) {
         for id in cells.iter() {
-            let cell = self.table.cell_mut(id).0;
-            cell.take(now.tick, lane);
+            let (cell, kind) = self.table.cell_mut(id);
+            cell.take(now.tick, kind, lane);
             cell.refs += 1;
         }
+    }
+
+    fn permit(&self, now: Now, waiter: Waiter) -> Permit {
+        let expired = self.table.expired(&waiter.cells);
+        Permit::new(waiter, now.tick, expired)
     }
 
     fn release(&mut self, cells: &Cells) {

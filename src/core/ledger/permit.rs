@@ -63,18 +63,24 @@ pub struct Permit {
     pub(super) cells: Cells,
     /// The class of a request that needs no slot and only respects pauses.
     pub(super) slotless: Option<RouteClass>,
+    /// When its slots were taken, and when its owner was told.
+    pub(super) taken: Tick,
     pub(super) granted: Tick,
+    /// How many slots its cells had forgotten by then.
+    pub(super) expired: u32,
     pub(super) sent: Option<Tick>,
 }
 
 impl Permit {
-    pub(super) fn new(waiter: Waiter, granted: Tick) -> Self {
+    pub(super) fn new(waiter: Waiter, granted: Tick, expired: u32) -> Self {
         Self {
             rank: waiter.rank,
             keys: waiter.keys,
             cells: waiter.cells,
             slotless: waiter.slotless,
+            taken: waiter.taken,
             granted,
+            expired,
             sent: None,
         }
     }
