@@ -25,8 +25,10 @@ mod learned;
 mod million;
 mod mixed;
 mod peers;
+mod restart;
 mod search;
 mod stack;
+mod strangers;
 
 use std::process::ExitCode;
 
@@ -43,9 +45,11 @@ struct Table {
 type Make = fn() -> Table;
 
 /// Name on the command line, and what makes the table.
-const TABLES: [(&str, Make); 6] = [
+const TABLES: [(&str, Make); 8] = [
     ("peers", peers::table),
     ("stack", stack::table),
+    ("strangers", strangers::table),
+    ("restart", restart::table),
     ("search", search::table),
     ("mixed", mixed::table),
     ("daily", daily::table),

@@ -32,7 +32,7 @@ struct Line {
     promised: bool,
 }
 
-const LINES: [Line; 4] = [
+const LINES: [Line; 3] = [
     Line {
         name: "TokenLimit alone",
         client: |sim, quota| client(sim, TokenLimitLayer::new(quota)),
@@ -44,20 +44,15 @@ const LINES: [Line; 4] = [
         promised: true,
     },
     Line {
-        name: "layer by layer, adaptive concurrency inside",
-        client: |sim, quota| layer_by_layer(sim, quota, Headroom::Unexplained),
-        promised: true,
-    },
-    Line {
-        // It takes our own use for a reason to hold back.
-        name: "the same, literal 20/70 rule",
-        client: |sim, quota| layer_by_layer(sim, quota, Headroom::Literal),
+        name: "whole stack, literal 20/70 rule",
+        client: literal,
         promised: false,
     },
 ];
 
-fn layer_by_layer(sim: &Sim, quota: &Quota, headroom: Headroom) -> Api {
-    let concurrency = AdaptiveConcurrencyLayer::new(quota).headroom(headroom);
+/// The stack layer by layer, with the plain rule, which takes our own use for a reason to hold back.
+fn literal(sim: &Sim, quota: &Quota) -> Api {
+    let concurrency = AdaptiveConcurrencyLayer::new(quota).headroom(Headroom::Literal);
     let layers = ServiceBuilder::new()
         .layer(RetryAfterLayer::new(quota))
         .layer(SearchBudgetLayer::new(quota))
