@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{
-    FOREVER, HOUR, Hand, PieceBody, SEARCH_BODY, SECOND, Server, TestError, Valve, at_once, get,
-    lock, lost, ms, never, search,
+    FOREVER, HOUR, Hand, PieceBody, SEARCH_BODY, SECOND, Server, TestError, Valve, at_once,
+    fresh_hubspot, get, lock, lost, ms, never, search,
 };
 use http::{Extensions, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -23,8 +23,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_quota::body::{HeldBody, PeekBody};
 use tower_quota::clock::Clock;
 use tower_quota::core::DenialReason;
-use tower_quota::hubspot::{self, Tier};
-use tower_quota::plan::{RouteClass, Rule, Zone};
+use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Zone};
 use tower_quota::request::{Deadline, Lane};
 use tower_quota::search::ClassBudgetLayer;
 use tower_quota::sim::{Latency, Sim};
@@ -37,7 +36,7 @@ type Api = BoxCloneSyncService<Plain, Response<Full<Bytes>>, BoxError>;
 
 /// HubSpot's five searches per second, and nothing counted by the day.
 fn hubspot() -> Quota {
-    Quota::new(hubspot::api(Tier::Professional, Zone::UNKNOWN))
+    fresh_hubspot(Zone::UNKNOWN).build()
 }
 
 fn with<T: Clone + Send + Sync + 'static>(mut request: Plain, extension: T) -> Plain {
@@ -303,6 +302,27 @@ async fn some_slots_are_kept_for_interactive() {
         for _ in 0..190 {
             others.clone().oneshot(get("t")).await.unwrap();
         }
+    }
+}
+
+/// A limit that governs other classes as well keeps nothing for the layer of one of them.
+#[tokio::test(start_paused = true)]
+async fn a_reserve_concerns_the_limits_of_its_classes_only() {
+    let plan = Plan::builder("mixed")
+        .limit(Limit::rolling("all", 6, SECOND))
+        .limit(Limit::rolling("some", 9, SECOND).governs([RouteClass::General, RouteClass::Search]))
+        .limit(Limit::rolling("search", 5, SECOND).governs([RouteClass::Search]));
+    let quota = Quota::new(plan.build().unwrap());
+    let api = ServiceBuilder::new()
+        .layer(SearchBudgetLayer::new(&quota).max_wait(Duration::ZERO))
+        .layer(TokenLimitLayer::new(&quota).max_wait(Duration::ZERO))
+        .service(Server::fine());
+    for (class, most) in [(RouteClass::Search, 4), (RouteClass::General, 2)] {
+        let mut went = 0;
+        while api.clone().oneshot(with(get("t"), class)).await.is_ok() {
+            went += 1;
+        }
+        assert_eq!(went, most, "{class}");
     }
 }
 

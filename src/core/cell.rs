@@ -323,6 +323,14 @@ impl Cell {
         }
     }
 
+    /// The share of the quota that others are known to use.
+    pub(super) fn foreign_share(&self, now: Tick, kind: &Kind) -> Option<f64> {
+        match (&self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.foreign_share(now, window),
+            _ => None,
+        }
+    }
+
     /// Whether a refusal is no surprise, because others use the limit too.
     pub(super) fn explains_refusals(&self, now: Tick, kind: &Kind) -> bool {
         match (&self.slots, kind) {

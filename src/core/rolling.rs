@@ -124,6 +124,12 @@ impl Rolling {
             .map_or(0, |foreign| foreign.known(now).round() as u32)
     }
 
+    /// The share of the quota that others are known to use.
+    pub(super) fn foreign_share(&self, now: Tick, window: &Window) -> Option<f64> {
+        let known = self.foreign()?.known(now);
+        Some((known / f64::from(self.quota(window))).clamp(0.0, 1.0))
+    }
+
     /// Whether a refusal is no surprise, because others use the quota too.
     pub(super) fn explains_refusals(&self, now: Tick, window: &Window) -> bool {
         self.foreign()

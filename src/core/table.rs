@@ -42,9 +42,16 @@ struct LimitState {
     name: String,
     scope: Scope,
     kind: Kind,
-    reserve: Reserve,
+    /// Nothing, unless somebody said how much.
+    reserve: Option<Reserve>,
     cold: Option<Cold>,
     claims: Claims,
+}
+
+impl LimitState {
+    fn reserve(&self) -> Reserve {
+        self.reserve.unwrap_or(Reserve::NONE)
+    }
 }
 
 #[derive(Debug)]
@@ -66,7 +73,7 @@ impl Table {
             name: limit.name().to_owned(),
             scope: limit.get_scope(),
             kind: Kind::new(limit.rule(), Reserve::NONE),
-            reserve: Reserve::NONE,
+            reserve: None,
             cold: None,
             claims: Claims::default(),
         });
@@ -140,6 +147,17 @@ impl Table {
         for nth in 0..self.governing[class].1.len() {
             let limit = self.governing[class].1[nth];
             cells.push(self.open(Place::Limit(limit), keys));
+        }
+        cells
+    }
+
+    /// The cells of the limits of a class, as far as there are any.
+    pub(super) fn find_all(&self, class: RouteClass, keys: &Keys) -> Cells {
+        let mut cells = Cells::default();
+        for limit in &self.governing[self.class_index(class)].1 {
+            if let Some(cell) = self.find(Place::Limit(*limit), keys) {
+                cells.push(cell);
+            }
         }
         cells
     }
@@ -272,7 +290,7 @@ impl Table {
             return Err(Self::no_limit(limit));
         };
         rule.check(&state.name)?;
-        let kind = Kind::new(rule, state.reserve).with_cold(state.cold);
+        let kind = Kind::new(rule, state.reserve()).with_cold(state.cold);
         if std::mem::discriminant(&kind) != std::mem::discriminant(&state.kind) {
             let field = format!("limit `{}`: rule", state.name);
             return Err(ConfigError::new(
@@ -282,6 +300,12 @@ impl Table {
         }
         state.kind = kind;
         Ok(())
+    }
+
+    /// Whether anybody has said how much of a limit is kept for `Interactive`.
+    pub(super) fn has_reserve(&self, limit: usize) -> bool {
+        let state = self.limits.get(limit);
+        state.is_some_and(|state| state.reserve.is_some())
     }
 
     /// Keeps so much of a limit for `Interactive`.
@@ -294,7 +318,7 @@ impl Table {
             return Err(Self::no_limit(limit));
         };
         reserve.check(&state.name)?;
-        state.reserve = reserve;
+        state.reserve = Some(reserve);
         if let Some(rule) = state.kind.rule() {
             state.kind = Kind::new(&rule, reserve).with_cold(state.cold);
         }
@@ -308,7 +332,7 @@ impl Table {
         };
         state.cold = cold;
         if let Some(rule) = state.kind.rule() {
-            state.kind = Kind::new(&rule, state.reserve).with_cold(cold);
+            state.kind = Kind::new(&rule, state.reserve()).with_cold(cold);
         }
     }
 

@@ -27,7 +27,7 @@ mod observe;
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ struct Shared {
     last_pause: AtomicU64,
     /// How many pauses have begun.
     pauses: AtomicU64,
+    /// Whether others were ever seen to use any of the limits; lets the ledger alone where nobody else does.
+    has_seen_others: AtomicBool,
     /// What several layers may govern, so that the first must tell the others.
     shared_classes: admitted::Shared,
 }
@@ -162,16 +164,32 @@ impl Quota {
 
     /// The same for all limits that govern none but `classes`.
     pub(crate) fn reserve_of_classes(&self, classes: &[RouteClass], reserve: Reserve) {
-        let only = |limit: &&Limit| {
+        self.reserve_where(classes, reserve, |_, _| true);
+    }
+
+    /// The same, but only where nobody has said yet how much is kept.
+    pub(crate) fn reserve_by_default(&self, classes: &[RouteClass], reserve: Reserve) {
+        self.reserve_where(classes, reserve, |ledger, limit| !ledger.has_reserve(limit));
+    }
+
+    fn reserve_where(
+        &self,
+        classes: &[RouteClass],
+        reserve: Reserve,
+        wanted: impl Fn(&Ledger, usize) -> bool,
+    ) {
+        let is_meant = |limit: &Limit| {
             let governed = limit.classes().unwrap_or_default();
             !governed.is_empty() && governed.iter().all(|class| classes.contains(class))
         };
-        for limit in self.plan().limits().iter().filter(only) {
-            if let Err(error) = self.set_reserve(limit.name(), reserve) {
-                // The limit is in the plan, and slots are of any number.
-                tracing::error!(target: "tower_quota::reserve", %error);
+        self.ledger(|ledger, now| {
+            for (index, limit) in self.plan().limits().iter().enumerate() {
+                if is_meant(limit) && wanted(ledger, index) {
+                    // Cannot fail: the limit is in the plan, and any number of slots is allowed.
+                    let _ = ledger.set_reserve(now, index, reserve);
+                }
             }
-        }
+        });
     }
 
     fn change(
@@ -331,8 +349,12 @@ impl Quota {
 
     /// How much of the limits of a request others use: the largest share, from 0 to 1, among its rolling limits. `None` while
     /// nothing is known of others.
-    pub(crate) fn foreign_share(&self, _ticket: &Ticket) -> Option<f64> {
-        None
+    pub(crate) fn foreign_share(&self, ticket: &Ticket) -> Option<f64> {
+        if !self.0.has_seen_others.load(Ordering::Relaxed) {
+            return None;
+        }
+        let Ticket { keys, class, .. } = *ticket;
+        self.ledger(|ledger, now| ledger.foreign_share(now, keys, class))
     }
 }
 
@@ -443,6 +465,7 @@ impl QuotaBuilder {
             ledger: Mutex::new(ledger),
             last_pause: AtomicU64::new(0),
             pauses: AtomicU64::new(0),
+            has_seen_others: AtomicBool::new(false),
             shared_classes: admitted::Shared::default(),
         }))
     }

@@ -1,6 +1,7 @@
 //! What responses say of limits, told to the ledger, and what of it is worth an event.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Permit, Quota};
@@ -42,7 +43,10 @@ impl Permit {
                 );
             }
             let requests = match foreign {
-                Some(ForeignUse::Begun { requests }) => Some(requests),
+                Some(ForeignUse::Begun { requests }) => {
+                    quota.0.has_seen_others.store(true, Ordering::Relaxed);
+                    Some(requests)
+                }
                 Some(ForeignUse::Ended) => None,
                 None => continue,
             };

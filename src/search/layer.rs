@@ -84,10 +84,13 @@ impl<S> Layer<S> for ClassBudgetLayer {
 pub struct SearchBudgetLayer(ClassBudgetLayer);
 
 impl SearchBudgetLayer {
-    /// A layer for requests of the class [`Search`](RouteClass::Search), with the ledger of `quota`. One slot is reserved.
+    /// A layer for requests of the class [`Search`](RouteClass::Search), with the ledger of `quota`. One slot is reserved,
+    /// unless somebody has said already how many are.
     pub fn new(quota: &Quota) -> Self {
         let layer = ClassBudgetLayer::new(quota, [RouteClass::Search]);
-        Self(layer.reserve(DEFAULT_SEARCH_RESERVE))
+        let reserve = Reserve::Slots(DEFAULT_SEARCH_RESERVE);
+        quota.reserve_by_default(&layer.settings.classes, reserve);
+        Self(layer)
     }
 
     /// Keeps so many slots of the search limit for [`Lane::Interactive`]; 1 at first. See [`ClassBudgetLayer::reserve`].

@@ -42,6 +42,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether [`set_reserve`](Self::set_reserve) was ever called for a limit.
+    pub fn has_reserve(&self, limit: usize) -> bool {
+        self.table.has_reserve(limit)
+    }
+
     fn limit_changed(&mut self, now: Now, limit: usize) {
         for id in self.table.cells_of_limit(limit) {
             let (cell, kind) = self.table.cell_mut(id);

@@ -12,7 +12,7 @@ use crate::core::place::{Place, Subject};
 use crate::core::tick::Now;
 use crate::core::told::ForeignUse;
 use crate::core::window::Cold;
-use crate::plan::FirstWindow;
+use crate::plan::{FirstWindow, RouteClass};
 
 /// What one response says of one limit. Nothing in it needs to be true.
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,6 +104,18 @@ impl Ledger {
         };
         let (cell, kind) = self.table.cell_mut(id);
         cell.explains_refusals(now.tick, kind)
+    }
+
+    /// How much of the rolling limits of `class` others are known to use: the largest share, from 0 to 1. `None` while nothing is
+    /// known of others.
+    pub fn foreign_share(&mut self, now: Now, keys: Keys, class: RouteClass) -> Option<f64> {
+        let now = self.advance(now);
+        let cells = self.table.find_all(class, &keys);
+        let share = |id| {
+            let (cell, kind) = self.table.cell_mut(id);
+            cell.foreign_share(now.tick, kind)
+        };
+        cells.iter().filter_map(share).max_by(f64::total_cmp)
     }
 
     /// What the plan and the server say of a rolling limit; `None` when it is not rolling.
