@@ -9,9 +9,10 @@ use tower_quota::Quota;
 use tower_quota::clock::Clock;
 use tower_quota::hubspot::{self, Tier};
 use tower_quota::plan::{Lane, Reserve, Zone};
+use tower_quota::quota::DailyExhausted;
 use tower_quota::sim::{Latency, Sim};
 
-use crate::drive::{Api, MILLISECOND, client, general, grid, simulate};
+use crate::drive::{Api, MILLISECOND, TOKEN, client, general, grid, simulate};
 use crate::{Table, support};
 
 const POOL: u32 = 1_000;
@@ -21,6 +22,8 @@ const BULK: usize = 800;
 const INTERACTIVE: usize = 200;
 /// The first request after midnight is counted this much later at most.
 const SOON: Duration = Duration::from_secs(5);
+/// No next day here is shorter.
+const ONE_DAY: Duration = Duration::from_secs(24 * 3_600);
 
 struct Day {
     zone: &'static str,
@@ -29,6 +32,8 @@ struct Day {
     /// Its first instant and that of the next day.
     begins: &'static str,
     ends: &'static str,
+    /// Requests that somebody else makes while bulk is at work.
+    others: u64,
 }
 
 impl Day {
@@ -43,6 +48,20 @@ impl Day {
             date,
             begins,
             ends,
+            others: 0,
+        }
+    }
+
+    const fn beside(mut self, others: u64) -> Self {
+        self.others = others;
+        self
+    }
+
+    fn name(&self) -> String {
+        let name = format!("{}, {}, {} h", self.zone, self.date, self.hours());
+        match self.others {
+            0 => name,
+            others => format!("{name}, others spend {others}"),
         }
     }
 
@@ -52,7 +71,7 @@ impl Day {
     }
 }
 
-const DAYS: [Day; 5] = [
+const DAYS: [Day; 6] = [
     Day::new(
         "Europe/Berlin",
         "2026-03-29",
@@ -83,6 +102,13 @@ const DAYS: [Day; 5] = [
         "2026-06-14T18:30:00Z",
         "2026-06-15T18:30:00Z",
     ),
+    Day::new(
+        "Asia/Kolkata",
+        "2026-06-15",
+        "2026-06-14T18:30:00Z",
+        "2026-06-15T18:30:00Z",
+    )
+    .beside(100),
 ];
 
 fn at(text: &str) -> SystemTime {
@@ -129,6 +155,7 @@ fn run(day: &Day, seed: u64) -> Seen {
         let zone = Zone::named(day.zone).expect("the zone is known");
         let quota = Quota::builder(hubspot::api(Tier::Professional, zone))
             .clock(clock.clone())
+            .daily_exhausted(DailyExhausted::Park)
             .build();
         quota
             .set_quota(hubspot::DAILY, POOL)
@@ -136,16 +163,21 @@ fn run(day: &Day, seed: u64) -> Seen {
         quota
             .set_reserve(hubspot::DAILY, Reserve::Share(KEPT))
             .expect("the plan has the limit");
-        let client = client(&sim, hubspot::stack(&quota).max_wait(2 * midnight));
+        let client = client(&sim, hubspot::stack(&quota));
         let mut calls = JoinSet::new();
-        for _ in 0..2 * BULK {
-            calls.spawn(make(client.clone(), Lane::Bulk, clock.clone()));
-        }
-        // Bulk has had all that it may have when the interactive calls begin.
+        let mut call = |lane, times| {
+            for _ in 0..times {
+                calls.spawn(make(client.clone(), lane, clock.clone()));
+            }
+        };
+        call(Lane::Bulk, BULK);
+        // Early enough: what comes while the last ones are on their way cannot be known.
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        sim.spend(TOKEN, day.others);
+        // Bulk has had all that it may have.
         tokio::time::sleep(Duration::from_secs(3_600)).await;
-        for _ in 0..2 * INTERACTIVE {
-            calls.spawn(make(client.clone(), Lane::Interactive, clock.clone()));
-        }
+        call(Lane::Bulk, BULK);
+        call(Lane::Interactive, 2 * INTERACTIVE);
         let mut seen = Seen::default();
         while let Some(call) = calls.join_next().await {
             match call.expect("no call fails") {
@@ -155,14 +187,14 @@ fn run(day: &Day, seed: u64) -> Seen {
             }
         }
         let log = sim.log();
-        let next_day = log.partition_point(|entry| entry.at < midnight);
-        let after = |entry: Option<&tower_quota::sim::Counted>| {
-            entry.map_or(Duration::MAX, |entry| entry.at - midnight)
-        };
+        let next_day = log
+            .iter()
+            .filter_map(|entry| entry.at.checked_sub(midnight))
+            .filter(|&after| after < ONE_DAY);
         seen.refused = sim.stats().refused();
-        seen.resumed = after(log.get(next_day));
-        seen.done = after(log[next_day..].last());
-        seen.next_day = log.len() - next_day;
+        seen.next_day = next_day.clone().count();
+        seen.resumed = next_day.clone().min().unwrap_or(Duration::MAX);
+        seen.done = next_day.max().unwrap_or(Duration::MAX);
         seen
     })
 }
@@ -181,7 +213,7 @@ fn report(seen: &[Seen]) -> Table {
     let mut rows = Vec::new();
     let mut json_rows = Vec::new();
     for (day, seen) in DAYS.iter().zip(seen) {
-        let name = format!("{}, {}, {} h", day.zone, day.date, day.hours());
+        let name = day.name();
         rows.push(vec![
             name.clone(),
             seen.refused.to_string(),
@@ -202,7 +234,7 @@ fn report(seen: &[Seen]) -> Table {
         if seen.refused > 0 {
             failures.push(format!("daily: {name}: {} refused", seen.refused));
         }
-        if (seen.bulk, seen.interactive) != (BULK, INTERACTIVE) {
+        if (seen.bulk, seen.interactive) != (BULK - day.others as usize, INTERACTIVE) {
             let (bulk, interactive) = (seen.bulk, seen.interactive);
             failures.push(format!(
                 "daily: {name}: {bulk} bulk and {interactive} interactive"
