@@ -86,7 +86,7 @@
 //! | feature | default | what |
 //! |---|---|---|
 //! | `hubspot` | yes | the HubSpot preset |
-//! | `zones` | no | daily pools in named time zones (`Europe/Berlin`) |
+//! | `zones` | no | daily pools in named time zones (`Europe/Berlin`); asking HubSpot for the reset and the use of today |
 //! | `sim` | no | a quota-enforcing API to test against, in process and on a socket |
 
 mod api;

@@ -124,7 +124,9 @@ fn who_waits_for_midnight_is_told_when_it_comes() {
     };
     assert_eq!(until.map(seconds), Some(46 * HOUR));
     assert_eq!(
-        ledger.next_reset(at(23 * HOUR + 1), 0).map(seconds),
+        ledger
+            .next_reset(at(23 * HOUR + 1), Keys::SHARED, 0)
+            .map(seconds),
         Some(46 * HOUR)
     );
     assert!(ledger.poll(at(46 * HOUR), waiter, None).is_granted());
@@ -135,7 +137,7 @@ fn who_waits_for_midnight_is_told_when_it_comes() {
 fn an_unknown_zone_counts_nothing_and_asks_again_at_the_full_hour() {
     let mut ledger = ledger(2, Zone::UNKNOWN);
     let permits: Vec<_> = (0..50).map(|_| send(&mut ledger, 10).unwrap()).collect();
-    let reset = ledger.next_reset(at(10), 0).unwrap();
+    let reset = ledger.next_reset(at(10), Keys::SHARED, 0).unwrap();
     assert_eq!(seconds(reset), HOUR);
     ledger.pause(at(10), Keys::SHARED, Subject::Limit(0), reset);
     assert!(admit(&mut ledger, HOUR - 1).is_none());

@@ -332,8 +332,10 @@ async fn max_wait_of_zero_sends_what_can_go() {
 #[tokio::test(start_paused = true)]
 async fn those_in_line_fail_at_once_when_a_long_pause_begins() {
     for (status, body, limit) in [
-        (429, "", "token"),
+        (503, "", "token"),
         (477, "", "account"),
+        // A refusal that names no limit, but means hours.
+        (429, "", "daily"),
         (429, DAILY_BODY, "daily"),
     ] {
         let server = Server::new(move |_, seen| match seen.header("x-refuse") {

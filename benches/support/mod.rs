@@ -19,7 +19,7 @@ pub(crate) fn target_dir() -> PathBuf {
 }
 
 /// A table for people: the first column to the left, all others to the right.
-pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells
@@ -31,17 +31,26 @@ pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
     let line = |cells: &[String]| {
         let first = format!("{:<1$}", cells[0], widths[0]);
         let others = cells.iter().zip(&widths).skip(1);
-        others.fold(first, |line, (cell, width)| {
+        let line = others.fold(first, |line, (cell, width)| {
             format!("{line}  {cell:>width$}")
-        })
+        });
+        line + "\n"
     };
     let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
-    println!("{}", line(&header));
-    println!(
-        "{}",
-        "-".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1))
-    );
-    for row in rows {
-        println!("{}", line(row));
+    let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * (widths.len() - 1)) + "\n";
+    let lines = rows.iter().map(|row| line(row));
+    [line(&header), rule].into_iter().chain(lines).collect()
+}
+
+/// The same, printed.
+pub(crate) fn print_table(header: &[&str], rows: &[Vec<String>]) {
+    print!("{}", table(header, rows));
+}
+
+/// A share in percent, in which not a single one is told from nearly none.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    match part {
+        0 => "0 %".to_owned(),
+        _ => format!("{:.2} %", 100.0 * part as f64 / whole as f64),
     }
 }

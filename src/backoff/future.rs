@@ -12,8 +12,7 @@ use tower_service::Service;
 
 use super::policy::{Attempts, Policy, Verdict};
 use crate::body::{HeldBody, Hold, Peek, PeekBody};
-use crate::core::Tick;
-use crate::quota::{Acquire, Patience, Provisional, Quota, Ticket};
+use crate::quota::{Acquire, Parked, Patience, Permit, Provisional, Quota, Ticket};
 use crate::request::RequestHead;
 use crate::signal::{Outcome, ResponseHead, Signals};
 use crate::{BoxError, QuotaError};
@@ -123,7 +122,10 @@ where
                     original.gate()
                 }
                 StateProj::Gate { acquire } => match ready!(Pin::new(acquire).poll(cx)) {
-                    Ok(_) => Step::Ready,
+                    Ok(permit) => {
+                        original.note_parking(&permit);
+                        Step::Ready
+                    }
                     Err(error) => Step::End(original.denied(error)),
                 },
                 StateProj::Ready => match ready!(inner.poll_ready(cx)) {
@@ -218,6 +220,13 @@ impl<B: Body, RB: Body> Original<B, RB> {
             && self
                 .ticket()
                 .is_some_and(|ticket| self.quota().paused_until(&ticket).is_some())
+    }
+
+    /// Whoever has waited for a daily pool here may wait for his slots further inside as long as it takes.
+    fn note_parking(&mut self, permit: &Permit) {
+        if let Some(parts) = self.parts.as_mut().filter(|_| permit.has_parked()) {
+            parts.extensions.insert(Parked);
+        }
     }
 
     fn gate(&self) -> Step<RB> {
@@ -399,8 +408,9 @@ impl<B: Body, RB: Body> Original<B, RB> {
     /// The wait, if it and all pauses are over before the request's deadline.
     fn allowed(&self, wait: Duration, ticket: &Ticket) -> Option<Duration> {
         let now = self.quota().now();
-        let pause = self.quota().paused_until(ticket).unwrap_or(Tick::ZERO);
-        (now.after(wait).max(pause) <= self.patience()?.ends(now)).then_some(wait)
+        let patience = self.patience()?.starting(now);
+        (patience.allows(now.after(wait)) && self.quota().can_wait_for_pauses(ticket, patience))
+            .then_some(wait)
     }
 
     /// The quota allows no further attempt: the caller gets the answer to the last one, if it is still here.

@@ -10,7 +10,7 @@
 //! | outcome | reads | idempotent writes | creates |
 //! |---|---|---|---|
 //! | refused (429, 425; HubSpot's 423 and 477) | repeated | repeated | repeated |
-//! | refused by a daily pool | given back at once | same | same |
+//! | refused by a daily pool | given back at once; with [`DailyExhausted::Park`](crate::quota::DailyExhausted::Park) after its reset | same | same |
 //! | failed (408, 500, 502, 503, 504, 521, 523, 524, 529), lost connection, timeout inside | repeated | repeated | given back |
 //! | all others | given back | same | same |
 //!

@@ -42,7 +42,7 @@ impl Policy {
             return Verdict::GiveBack;
         }
         match &signals.outcome {
-            Outcome::Refused(Refusal::Limit(name)) if self.is_daily(name) => Verdict::GiveBack,
+            Outcome::Refused(Refusal::Limit(name)) if !self.waits_for(name) => Verdict::GiveBack,
             Outcome::Refused(Refusal::Request) => {
                 Verdict::After(self.backoff(signals.retry_after, attempt))
             }
@@ -63,9 +63,12 @@ impl Policy {
         }
     }
 
-    fn is_daily(&self, limit: &str) -> bool {
+    /// A daily pool is waited for only by those who park.
+    fn waits_for(&self, limit: &str) -> bool {
         let limit = self.quota.plan().limit(limit);
-        limit.is_some_and(|limit| matches!(limit.rule(), crate::plan::Rule::Calendar { .. }))
+        let is_pool =
+            limit.is_some_and(|limit| matches!(limit.rule(), crate::plan::Rule::Calendar { .. }));
+        !is_pool || self.quota.parks()
     }
 
     /// Never shorter than what the server asks for. A server in trouble that asks for no wait at all is not asked again at once.

@@ -87,10 +87,13 @@ where
                 },
                 StateProj::Paused { paused } => {
                     match ready!(Pin::new(&mut paused.acquire).poll(cx)) {
-                        Ok(_) => {
-                            let Some(enter) = paused.enter.take() else {
+                        Ok(waited) => {
+                            let Some(mut enter) = paused.enter.take() else {
                                 return Poll::Pending;
                             };
+                            if waited.has_parked() {
+                                enter.park();
+                            }
                             state.set(State::Enter { enter });
                             continue;
                         }

@@ -52,6 +52,11 @@ impl Enter {
         }
     }
 
+    /// It has had to wait for a daily pool in the meantime.
+    pub(super) fn park(&mut self) {
+        self.patience = self.patience.park();
+    }
+
     fn poll_turn(&mut self, cx: &Context<'_>) -> Option<Turn> {
         let token = self.ticket.keys.token;
         let lane = self.ticket.lane;

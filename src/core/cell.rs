@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::keys::Fingerprint;
 use super::kind::Kind;
 use super::learned::Learned;
+use super::notice::Notice;
 use super::place::Place;
-use super::pool::Pool;
+use super::pool::{Day, Pool};
 use super::queue::{Rank, WaiterId};
 use super::rolling::Rolling;
 use super::tick::{Now, Tick};
@@ -92,6 +93,24 @@ impl Cell {
         }
     }
 
+    /// The pool and its rule, if it is one.
+    pub(super) fn pool<'a>(&mut self, kind: &'a Kind) -> Option<(&mut Pool, &'a Day)> {
+        match (&mut self.slots, kind) {
+            (Slots::Pool(pool), Kind::Pool(day)) => Some((pool, day)),
+            _ => None,
+        }
+    }
+
+    /// What there is to tell when the cell is forgotten.
+    pub(super) fn last_notice(&self, now: Tick) -> Option<Notice> {
+        match (&self.slots, self.place) {
+            (Slots::Pool(pool), Place::Limit(limit)) => {
+                Some(Notice::new(limit, self.key, pool.last_event(now)?))
+            }
+            _ => None,
+        }
+    }
+
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -99,8 +118,8 @@ impl Cell {
     pub(super) fn pause(&mut self, now: Tick, until: Tick, kind: &Kind) {
         let rare = self.rare();
         rare.paused_until = rare.paused_until.max(until);
-        if let (Slots::Pool(pool), Kind::Pool { zone, .. }) = (&mut self.slots, kind) {
-            pool.pause(now, zone);
+        if let Some((pool, day)) = self.pool(kind) {
+            pool.pause(now, day);
         }
     }
 
@@ -111,16 +130,24 @@ impl Cell {
             .filter(|until| *until > now)
     }
 
-    pub(super) fn end_pause(&mut self) {
+    pub(super) fn end_pause(&mut self, now: Now, kind: &Kind) {
+        self.shorten_pause(Tick::ZERO);
+        if let Some((pool, day)) = self.pool(kind) {
+            pool.reopen(now, day);
+        }
+    }
+
+    /// A pause ends at `until` at the latest.
+    pub(super) fn shorten_pause(&mut self, until: Tick) {
         if let Some(rare) = &mut self.rare {
-            rare.paused_until = Tick::ZERO;
+            rare.paused_until = rare.paused_until.min(until);
         }
     }
 
     pub(super) fn expire(&mut self, now: Now, kind: &Kind) {
         match (&mut self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => slots.expire(now.tick, window),
-            (Slots::Pool(pool), Kind::Pool { zone, .. }) => pool.expire(now, zone),
+            (Slots::Pool(pool), Kind::Pool(day)) => pool.expire(now, day),
             _ => {}
         }
     }
@@ -132,14 +159,7 @@ impl Cell {
         }
         match (&self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => slots.free(now, window, lane),
-            (
-                Slots::Pool(pool),
-                Kind::Pool {
-                    quota,
-                    reserve,
-                    zone,
-                },
-            ) => pool.free(*quota, *reserve, zone, lane),
+            (Slots::Pool(pool), Kind::Pool(day)) => pool.free(now, day, lane),
             _ => u32::MAX,
         }
     }
@@ -147,7 +167,7 @@ impl Cell {
     pub(super) fn used(&self) -> u32 {
         match &self.slots {
             Slots::Rolling(slots) => slots.used(),
-            Slots::Pool(pool) => pool.used(),
+            Slots::Pool(pool) => pool.own(),
             Slots::Gate => 0,
         }
     }
@@ -159,7 +179,7 @@ impl Cell {
         }
         match (&self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => slots.next_release(now.tick, window),
-            (Slots::Pool(pool), Kind::Pool { .. }) => Some(pool.reset_tick(now)),
+            (Slots::Pool(pool), Kind::Pool(_)) => Some(pool.next_event(now)),
             _ => None,
         }
     }
@@ -198,26 +218,24 @@ impl Cell {
                     _ => all,
                 }
             }
-            (
-                Slots::Pool(pool),
-                Kind::Pool {
-                    quota,
-                    reserve,
-                    zone,
-                },
-            ) if pool.free(*quota, *reserve, zone, lane) < in_lane && !pool.is_asking() => {
-                pool.reset_tick(now)
-            }
+            (Slots::Pool(pool), Kind::Pool(day)) => pool.earliest(now, day, lane, in_lane),
             _ => now.tick,
         };
         self.paused_until(now.tick)
             .map_or(by_slots, |until| until.max(by_slots))
     }
 
-    pub(super) fn take(&mut self, now: Tick, kind: &Kind, lane: Lane) {
+    /// What there is to tell is added to `news`.
+    pub(super) fn take(&mut self, now: Now, kind: &Kind, lane: Lane, news: &mut Vec<Notice>) {
         match (&mut self.slots, kind) {
-            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.take(now, window, lane),
-            (Slots::Pool(pool), _) => pool.take(lane),
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.take(now.tick, window, lane),
+            (Slots::Pool(pool), Kind::Pool(day)) => {
+                let events = pool.take(now, day, lane);
+                if let Place::Limit(limit) = self.place {
+                    let events = events.into_iter().flatten();
+                    news.extend(events.map(|event| Notice::new(limit, self.key, event)));
+                }
+            }
             _ => {}
         }
         if let Some(rare) = &mut self.rare {
@@ -278,9 +296,9 @@ impl Cell {
                 slots.answered(now.tick);
                 slots.waits_for_responses(now.tick, window)
             }
-            (Slots::Pool(pool), Kind::Pool { zone, .. }) => {
+            (Slots::Pool(pool), Kind::Pool(day)) => {
                 // The day must not begin after the request is over: it may have been counted in it.
-                pool.expire(now, zone);
+                pool.expire(now, day);
                 let latest = now.wall + latest.since(now.tick);
                 pool.settle(earliest, latest, !matches!(credit, Credit::NoAnswer))
             }
@@ -304,10 +322,11 @@ impl Cell {
         }
     }
 
-    /// About how many requests of others are in the window.
-    pub(super) fn used_by_foreign(&self, now: Tick) -> u32 {
-        match &self.slots {
-            Slots::Rolling(slots) => slots.used_by_foreign(now),
+    /// About how many requests of others are in the window or day.
+    pub(super) fn used_by_foreign(&self, now: Tick, kind: &Kind) -> u32 {
+        match (&self.slots, kind) {
+            (Slots::Rolling(slots), _) => slots.used_by_foreign(now),
+            (Slots::Pool(pool), Kind::Pool(day)) => pool.foreign(day),
             _ => 0,
         }
     }
@@ -332,14 +351,15 @@ impl Cell {
     pub(super) fn quota(&self, kind: &Kind) -> Option<u32> {
         match (&self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => Some(slots.quota(window)),
+            (Slots::Pool(pool), Kind::Pool(day)) => Some(pool.quota(day)),
             _ => kind.quota(),
         }
     }
 
     /// The rule of the limit has changed.
     pub(super) fn change_rule(&mut self, now: Now, kind: &Kind) {
-        if let (Slots::Pool(pool), Kind::Pool { zone, .. }) = (&mut self.slots, kind) {
-            pool.change_zone(now, zone);
+        if let Some((pool, day)) = self.pool(kind) {
+            pool.change_rule(now, day);
         }
     }
 
@@ -410,7 +430,7 @@ impl Cell {
         self.expire(now, kind);
         let slots_blank = match (&self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => slots.is_blank(now.tick, window),
-            (Slots::Pool(pool), _) => pool.is_blank(),
+            (Slots::Pool(pool), Kind::Pool(day)) => pool.is_blank(now, day),
             _ => true,
         };
         slots_blank

@@ -1,33 +1,30 @@
 //! The rule of a limit, ready for use.
 
+use super::pool::Day;
 use super::window::{Cold, Window};
-use crate::plan::{Reserve, Rule, Zone};
+use crate::plan::{Reserve, Rule};
 
 /// The rule of a limit, ready for use.
 #[derive(Debug)]
 pub(super) enum Kind {
     Rolling(Window),
-    Pool {
-        quota: u32,
-        /// So much of the quota is kept for `Interactive`.
-        reserve: u32,
-        zone: Zone,
-    },
+    Pool(Day),
     Gate,
 }
 
 impl Kind {
-    pub(super) fn new(rule: &Rule, reserve: Reserve) -> Self {
-        let reserve = reserve.of(rule.quota());
+    /// Only a daily pool can be paced.
+    pub(super) fn new(rule: &Rule, reserve: Reserve, paced: bool) -> Self {
         match rule {
             Rule::Rolling { quota, window } => {
-                Kind::Rolling(Window::new(*quota, *window).with_reserve(reserve))
+                Kind::Rolling(Window::new(*quota, *window).with_reserve(reserve.of(*quota)))
             }
-            Rule::Calendar { quota, zone } => Kind::Pool {
+            Rule::Calendar { quota, zone } => Kind::Pool(Day {
                 quota: *quota,
                 reserve,
                 zone: zone.clone(),
-            },
+                paced,
+            }),
         }
     }
 
@@ -43,7 +40,7 @@ impl Kind {
     pub(super) fn quota(&self) -> Option<u32> {
         match self {
             Kind::Rolling(window) => Some(window.quota),
-            Kind::Pool { quota, .. } => Some(*quota),
+            Kind::Pool(day) => Some(day.quota),
             Kind::Gate => None,
         }
     }
@@ -60,9 +57,9 @@ impl Kind {
                 quota,
                 window: window.length,
             }),
-            Kind::Pool { zone, .. } => Some(Rule::Calendar {
+            Kind::Pool(day) => Some(Rule::Calendar {
                 quota,
-                zone: zone.clone(),
+                zone: day.zone.clone(),
             }),
             Kind::Gate => None,
         }

@@ -5,6 +5,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use super::keys::Keys;
+use super::patience::Patience;
 use super::place::{CellId, Cells, Subject};
 use super::tick::Tick;
 use crate::plan::{Lane, RouteClass};
@@ -95,7 +96,7 @@ pub(super) struct Waiter {
     pub(super) queued: Cells,
     /// The cells in whose queue it has stood since it last waited for a pause.
     pub(super) visited: Cells,
-    pub(super) deadline: Tick,
+    pub(super) patience: Patience,
     /// When its slots were taken, if they have been.
     pub(super) taken: Tick,
     pub(super) state: State,
@@ -105,7 +106,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    pub(super) fn new(rank: Rank, keys: Keys, cells: Cells, deadline: Tick) -> Self {
+    pub(super) fn new(rank: Rank, keys: Keys, cells: Cells, patience: Patience) -> Self {
         Self {
             rank,
             keys,
@@ -113,7 +114,7 @@ impl Waiter {
             slotless: None,
             queued: Cells::default(),
             visited: Cells::default(),
-            deadline,
+            patience,
             taken: Tick::ZERO,
             state: State::Waiting,
             waker: None,

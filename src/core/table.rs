@@ -10,7 +10,9 @@ use super::cell::{Cell, Slots};
 use super::claims::Claims;
 use super::keys::{APP, Fingerprint, Keys};
 use super::kind::Kind;
+use super::notice::Notice;
 use super::place::{CellId, Cells, Place, Subject};
+use super::pool::Day;
 use super::tick::{Now, Tick};
 use super::window::Cold;
 use crate::error::ConfigError;
@@ -28,7 +30,7 @@ pub struct Usage {
     pub quota: u32,
     /// Requests in flight or still counted in the window or day.
     pub used: u32,
-    /// Requests of other programs in the window, as far as responses tell: an estimate, in requests; 0 where nobody else is known
+    /// Requests of other programs in the window or day, as far as responses tell: an estimate, in requests; 0 where nobody else is known
     /// to use the limit. What is left to us is `quota - used - foreign` at most, and a few less because others go on.
     pub foreign: u32,
     /// Requests that wait in line for this limit.
@@ -44,6 +46,7 @@ struct LimitState {
     kind: Kind,
     /// Nothing, unless somebody said how much.
     reserve: Option<Reserve>,
+    paced: bool,
     cold: Option<Cold>,
     claims: Claims,
 }
@@ -72,8 +75,9 @@ impl Table {
         let limits = plan.limits().iter().map(|limit| LimitState {
             name: limit.name().to_owned(),
             scope: limit.get_scope(),
-            kind: Kind::new(limit.rule(), Reserve::NONE),
+            kind: Kind::new(limit.rule(), Reserve::NONE, false),
             reserve: None,
+            paced: false,
             cold: None,
             claims: Claims::default(),
         });
@@ -262,6 +266,16 @@ impl Table {
         (cell, kind)
     }
 
+    /// Whether it is a daily pool, or the gate of those who need no slot of one.
+    pub(super) fn is_pool(&self, id: CellId) -> bool {
+        match self.cell(id).place {
+            Place::Limit(limit) | Place::PauseOf(limit) => {
+                matches!(self.limits[usize::from(limit)].kind, Kind::Pool(_))
+            }
+            Place::TokenGate | Place::AccountGate => false,
+        }
+    }
+
     pub(super) fn subject(&self, id: CellId) -> Subject {
         match self.cell(id).place {
             Place::Limit(limit) | Place::PauseOf(limit) => Subject::Limit(usize::from(limit)),
@@ -290,7 +304,7 @@ impl Table {
             return Err(Self::no_limit(limit));
         };
         rule.check(&state.name)?;
-        let kind = Kind::new(rule, state.reserve()).with_cold(state.cold);
+        let kind = Kind::new(rule, state.reserve(), state.paced).with_cold(state.cold);
         if std::mem::discriminant(&kind) != std::mem::discriminant(&state.kind) {
             let field = format!("limit `{}`: rule", state.name);
             return Err(ConfigError::new(
@@ -320,8 +334,31 @@ impl Table {
         reserve.check(&state.name)?;
         state.reserve = Some(reserve);
         if let Some(rule) = state.kind.rule() {
-            state.kind = Kind::new(&rule, reserve).with_cold(state.cold);
+            state.kind = Kind::new(&rule, reserve, state.paced).with_cold(state.cold);
         }
+        Ok(())
+    }
+
+    /// The rule of a daily pool.
+    pub(super) fn day(&mut self, limit: usize) -> Result<&Day, ConfigError> {
+        let Some(state) = self.limits.get(limit) else {
+            return Err(Self::no_limit(limit));
+        };
+        match &state.kind {
+            Kind::Pool(day) => Ok(day),
+            _ => Err(not_daily(&state.name)),
+        }
+    }
+
+    /// Whether `Bulk` is spread over the rest of the day.
+    pub(super) fn set_pace(&mut self, limit: usize, paced: bool) -> Result<(), ConfigError> {
+        let Some(state) = self.limits.get_mut(limit) else {
+            return Err(Self::no_limit(limit));
+        };
+        let Kind::Pool(day) = &mut state.kind else {
+            return Err(not_daily(&state.name));
+        };
+        (day.paced, state.paced) = (paced, paced);
         Ok(())
     }
 
@@ -332,7 +369,7 @@ impl Table {
         };
         state.cold = cold;
         if let Some(rule) = state.kind.rule() {
-            state.kind = Kind::new(&rule, state.reserve()).with_cold(cold);
+            state.kind = Kind::new(&rule, state.reserve(), state.paced).with_cold(cold);
         }
     }
 
@@ -358,7 +395,7 @@ impl Table {
     }
 
     /// Forgets a few of the cells that a fresh one would equal. Goes round over all of them in turn.
-    pub(super) fn sweep(&mut self, now: Now) {
+    pub(super) fn sweep(&mut self, now: Now, news: &mut Vec<Notice>) {
         let looks = SWEEP * (1 + std::mem::take(&mut self.made));
         for _ in 0..looks.min(self.cells.len()) {
             self.hand = if self.hand >= self.cells.capacity() {
@@ -375,6 +412,7 @@ impl Table {
                 continue;
             }
             let cell = self.cells.remove(self.hand);
+            news.extend(cell.last_notice(now.tick));
             self.gates -= u32::from(matches!(cell.slots, Slots::Gate));
             if let Ok(entry) = self
                 .index
@@ -384,6 +422,10 @@ impl Table {
             }
         }
     }
+}
+
+fn not_daily(limit: &str) -> ConfigError {
+    ConfigError::new(format!("limit `{limit}`"), "is no daily pool")
 }
 
 fn is_cell(cell: &Cell, place: Place, key: Fingerprint) -> bool {

@@ -6,6 +6,8 @@
 //! * [`HubspotRoutes`] tells by method and path which limiter governs a request and whether it may be repeated.
 //! * [`HubspotSignals`] reads HubSpot's quota headers and both dialects of its 429 bodies.
 //!
+//! * With feature `zones`, `daily_usage` asks HubSpot when the daily pool is filled again and how much of it is used.
+//!
 //! # When
 //!
 //! For programs that call `api.hubapi.com`. The layers themselves know nothing of HubSpot: they are given these three, which
@@ -40,10 +42,14 @@ mod body;
 mod routes;
 mod signals;
 mod tier;
+#[cfg(feature = "zones")]
+mod usage;
 
 pub use self::routes::HubspotRoutes;
 pub use self::signals::HubspotSignals;
 pub use self::tier::{Packs, Tier, plan};
+#[cfg(feature = "zones")]
+pub use self::usage::{DailyUsage, UsageError, daily_usage};
 
 use crate::plan::{RouteClass, Zone};
 use crate::stack::StackLayer;

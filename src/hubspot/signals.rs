@@ -42,6 +42,9 @@ const MOVING: u16 = 477;
 /// minutes costs at most 288 refused requests a day.
 const MOVE: Duration = Duration::from_secs(5 * 60);
 
+/// A refusal that says to wait for longer means the daily pool, or at least nothing that is filled again in seconds.
+const LONGEST_ORDINARY_WAIT: Duration = Duration::from_secs(60);
+
 const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Reads HubSpot's quota headers and error bodies, and all that [`StandardSignals`](crate::signal::StandardSignals) reads.
@@ -53,7 +56,7 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// | `policyName` `TEN_SECONDLY_ROLLING` | [`BURST`]; [`ASSOCIATIONS`] for associations requests |
 /// | `policyName` `DAILY` | [`DAILY`]; its `Retry-After` is not believed, the pool is filled at midnight |
 /// | `policyName` `SECONDLY` of a search, or the message "You have reached your secondly limit." | [`SEARCH`] |
-/// | anything else, no JSON, nothing | [`DAILY`] if `Daily-Remaining` is 0, else the limit of the request's class: [`SEARCH`], [`ASSOCIATIONS`], or the whole token |
+/// | anything else, no JSON, nothing | [`DAILY`] if `Daily-Remaining` is 0; else the whole token if `Retry-After` is more than 60 s, which then is taken for the daily pool where the plan has one; else the limit of the request's class: [`SEARCH`], [`ASSOCIATIONS`], or the whole token |
 ///
 /// A 423 is a lock: that request waits 2 s, or longer if `Retry-After` says so. A 477 is an account on its way to another
 /// data centre: the account waits for `Retry-After`, or 5 minutes if the response does not say.
@@ -105,6 +108,8 @@ impl SignalReader for HubspotSignals {
                 let refusal = match named {
                     Some(refusal) => refusal,
                     None if empty_pool => limit(DAILY),
+                    // Neither the burst nor the searches are ever used up for so long.
+                    None if signals.retry_after > Some(LONGEST_ORDINARY_WAIT) => Refusal::Token,
                     None => of_class(class),
                 };
                 if refusal == limit(DAILY) {

@@ -166,7 +166,8 @@ impl FromStr for Tier {
 /// [`AccountId`](crate::request::AccountId) to every request of such an app, and make one quota for each app; without it, a new
 /// access token starts afresh here but not at HubSpot.
 ///
-/// With [`Zone::UNKNOWN`] own requests are not counted against the daily pool; a refusal still pauses it.
+/// With [`Zone::UNKNOWN`] own requests are not counted against the daily pool until its reset is told (with feature `zones`,
+/// `daily_usage` asks HubSpot); a refusal still pauses it.
 pub fn plan(tier: Tier, zone: Zone) -> Plan {
     limits(tier, zone).build_trusted()
 }

@@ -30,6 +30,8 @@ impl Zone {
     /// Own requests are then not counted against the pool, because it is unknown when the count would start again; a refusal
     /// still pauses the pool until the next full hour, when one request may ask again. Midnight of nearly every zone is a
     /// full hour in UTC, so at most 24 requests a day are refused.
+    ///
+    /// That ends when somebody tells the reset: [`Quota::set_next_reset`](crate::Quota::set_next_reset).
     pub const UNKNOWN: Zone = Zone(Kind::Unknown);
 
     /// A fixed distance from UTC in seconds, positive to the east, without daylight saving.

@@ -36,7 +36,7 @@ pub(crate) struct Acquire {
     wanted: Wanted,
     patience: Patience,
     /// Known when the wait begins.
-    deadline: Tick,
+    limits: core::Patience,
     state: State,
     alarm: Alarm,
 }
@@ -69,7 +69,7 @@ impl Acquire {
             ticket,
             wanted: Wanted::Slots,
             patience,
-            deadline: Tick::NEVER,
+            limits: Tick::NEVER.into(),
             state: State::New,
             alarm: Alarm::default(),
         }
@@ -83,14 +83,14 @@ impl Acquire {
     }
 
     fn ask(&mut self) -> Admission {
-        let Ticket { keys, class, lane } = self.ticket;
+        let Ticket {
+            keys, class, lane, ..
+        } = self.ticket;
         self.quota.ledger(|ledger, now| {
-            self.deadline = self.patience.ends(now.tick);
+            self.limits = self.patience.starting(now.tick);
             match self.wanted {
-                Wanted::Slots => ledger.admit(now, keys, class, lane, self.deadline),
-                Wanted::NoPause => {
-                    ledger.admit_through_pauses(now, keys, class, lane, self.deadline)
-                }
+                Wanted::Slots => ledger.admit(now, keys, class, lane, self.limits),
+                Wanted::NoPause => ledger.admit_through_pauses(now, keys, class, lane, self.limits),
             }
         })
     }
@@ -100,7 +100,7 @@ impl Acquire {
             quota: self.quota.clone(),
             ticket: self.ticket,
             patience: self.patience,
-            deadline: self.deadline,
+            limits: self.limits,
             pauses,
             inner: Some(permit),
         }
@@ -140,7 +140,7 @@ impl Future for Acquire {
                 }
                 Progress::Waiting { waiter, until } => {
                     this.state = State::Waiting(waiter);
-                    until.unwrap_or(Tick::NEVER).min(this.deadline)
+                    until.unwrap_or(Tick::NEVER)
                 }
             };
             let instant = this.quota.clock().instant(until.since_origin());
@@ -163,7 +163,7 @@ pub(crate) struct Permit {
     pub(super) quota: Quota,
     pub(super) ticket: Ticket,
     patience: Patience,
-    deadline: Tick,
+    limits: core::Patience,
     /// How many pauses there had been when it was granted; unknown if that was before its owner knew.
     pauses: Option<u64>,
     pub(super) inner: Option<core::Permit>,
@@ -178,6 +178,11 @@ impl Permit {
         &self.quota
     }
 
+    /// Whether it was ready to wait for a daily pool to be filled again.
+    pub(crate) fn has_parked(&self) -> bool {
+        self.inner.as_ref().is_some_and(core::Permit::has_parked)
+    }
+
     /// Marks the request as sent.
     ///
     /// # Errors
@@ -189,17 +194,20 @@ impl Permit {
         };
         if self.pauses == Some(self.quota.pauses()) {
             // No pause has begun since: the ledger need not be asked.
-            permit.mark_sent(self.quota.now());
+            let now = self.quota.now();
+            permit.mark_sent(now);
+            self.ticket.sent = Some(now);
             return Ok(());
         }
-        let deadline = self.deadline;
-        let sent = self
-            .quota
-            .ledger(|ledger, now| ledger.send(now, permit, deadline));
+        let limits = self.limits;
+        let sent = self.quota.ledger(|ledger, now| {
+            self.ticket.sent = Some(now.tick);
+            ledger.send(now, permit, limits)
+        });
         sent.map_err(|waiter| {
             self.inner = None;
             let mut acquire = Acquire::slots(self.quota.clone(), self.ticket, self.patience);
-            acquire.deadline = deadline;
+            acquire.limits = limits;
             acquire.state = State::Waiting(waiter);
             Box::new(acquire)
         })

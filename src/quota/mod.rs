@@ -22,8 +22,10 @@
 mod acquire;
 mod admitted;
 mod alarm;
+mod daily;
 mod note;
 mod observe;
+mod patience;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -33,14 +35,17 @@ use std::time::Duration;
 
 pub(crate) use self::acquire::{Acquire, Ending, Permit};
 pub(crate) use self::alarm::Alarm;
+pub use self::daily::DailyExhausted;
+pub(crate) use self::daily::Parked;
 pub(crate) use self::note::Provisional;
 pub use self::observe::PlanCheck;
+pub(crate) use self::patience::Patience;
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
 use crate::plan::{Assumed, ColdStart, Lane, Limit, Plan, Reserve, RouteClass, Rule};
-use crate::request::{Deadline, Effect, Fingerprinter, RequestHead, TokenSource};
+use crate::request::{Effect, Fingerprinter, RequestHead, TokenSource};
 
 /// A plan and its ledger behind one cheap handle.
 ///
@@ -58,6 +63,7 @@ struct Shared {
     ledger: Mutex<Ledger>,
     /// Whether a limit of the plan is a daily pool; a change of rule cannot make one.
     counts_days: bool,
+    daily_exhausted: DailyExhausted,
     /// No pause lasts longer than this many milliseconds on the clock; lets those who only wait for pauses go without a lock.
     last_pause: AtomicU64,
     /// How many pauses have begun.
@@ -74,28 +80,8 @@ pub(crate) struct Ticket {
     pub(crate) keys: Keys,
     pub(crate) class: RouteClass,
     pub(crate) lane: Lane,
-}
-
-/// How long a request may wait.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    max_wait: Duration,
-    deadline: Tick,
-}
-
-impl Patience {
-    /// The last tick at which a wait that begins now may end.
-    pub(crate) fn ends(self, now: Tick) -> Tick {
-        now.after(self.max_wait).min(self.deadline)
-    }
-
-    /// The same, but no wait ends later than `last`.
-    pub(crate) fn no_later(self, last: Tick) -> Patience {
-        Patience {
-            max_wait: self.max_wait,
-            deadline: self.deadline.min(last),
-        }
-    }
+    /// When it was sent, if it was and that is known.
+    pub(crate) sent: Option<Tick>,
 }
 
 /// # Making one
@@ -115,6 +101,7 @@ impl Quota {
             guard: Guard::Proven,
             cold_start: None,
             max_waiting: None,
+            daily_exhausted: DailyExhausted::default(),
         }
     }
 }
@@ -250,9 +237,11 @@ impl Quota {
         let mut ledger = self.lock();
         let result = change(&mut ledger, now);
         let (wakers, retired) = (ledger.take_wakers(), ledger.take_retired());
+        let notices = ledger.take_notices();
         drop(ledger);
         drop(retired);
         wakers.into_iter().for_each(std::task::Waker::wake);
+        notices.into_iter().for_each(|notice| self.tell(notice));
         result
     }
 
@@ -270,6 +259,7 @@ impl Quota {
             keys: self.keys(head),
             class: self.class(&head),
             lane: head.extensions.get::<Lane>().copied().unwrap_or_default(),
+            sent: None,
         }
     }
 
@@ -292,13 +282,9 @@ impl Quota {
         }
     }
 
-    /// How long the request may wait each time: `max_wait`, and not beyond its own deadline.
-    pub(crate) fn patience(&self, max_wait: Duration, head: RequestHead<'_>) -> Patience {
-        let deadline = head.extensions.get::<Deadline>();
-        Patience {
-            max_wait,
-            deadline: deadline.map_or(Tick::NEVER, |deadline| self.0.clock.tick_of(deadline.0)),
-        }
+    /// Whether those who find a daily pool exhausted wait for its reset.
+    pub(crate) fn parks(&self) -> bool {
+        self.0.daily_exhausted == DailyExhausted::Park
     }
 
     /// How many pauses have begun so far. As long as this stays the same, nobody who was granted a permit is held.
@@ -382,6 +368,7 @@ pub struct QuotaBuilder {
     guard: Guard,
     cold_start: Option<ColdStart>,
     max_waiting: Option<u32>,
+    daily_exhausted: DailyExhausted,
 }
 
 impl QuotaBuilder {
@@ -431,6 +418,17 @@ impl QuotaBuilder {
         self
     }
 
+    /// Sets what becomes of requests that find a daily pool exhausted; [`DailyExhausted::Fail`] at first.
+    ///
+    /// A pool is exhausted when its last request is granted, when a response says that nothing is left, or when a refusal names
+    /// it, or names nothing and says to wait for more than a minute. That is told once, by an event with the target
+    /// `tower_quota::daily_exhausted`; `tower_quota::daily_resumed` follows when the first request is granted after it.
+    #[must_use]
+    pub fn daily_exhausted(mut self, then: DailyExhausted) -> Self {
+        self.daily_exhausted = then;
+        self
+    }
+
     /// Makes the handle.
     pub fn build(self) -> Quota {
         let mut ledger = Ledger::new(self.api.plan());
@@ -458,6 +456,7 @@ impl QuotaBuilder {
         Quota(Arc::new(Shared {
             number: NonZeroU64::MIN.saturating_add(number),
             counts_days: self.api.plan().limits().iter().any(is_pool),
+            daily_exhausted: self.daily_exhausted,
             api: self.api,
             clock,
             source: self.source,

@@ -7,7 +7,7 @@ use http::Response;
 
 use super::{Quota, Ticket};
 use crate::body::LONGEST_READ;
-use crate::core::{Keys, Ledger, Now, Subject, Tick};
+use crate::core::{Keys, Ledger, Now, Patience, Subject, Tick};
 use crate::signal::{Noted, Outcome, Refusal, ResponseHead, Signals};
 
 /// Pause of a token that knows no window, when the response does not say how long.
@@ -98,7 +98,7 @@ impl Quota {
         response: &ResponseHead<'_>,
     ) -> Provisional {
         let signals = self.read(ticket, response, &[]);
-        if let Some(subject) = self.concerned(&signals) {
+        if let Some(subject) = self.concerned(ticket, &signals) {
             self.ledger(|ledger, now| {
                 let until = now.tick.after(LONGEST_READ + MARGIN);
                 self.pause_until(ledger, now, ticket.keys, subject, until);
@@ -109,14 +109,26 @@ impl Quota {
 
     /// Pauses whom a refusal, or a failure that says when to come back, concerns. Gives whom and for how long.
     fn hold(&self, ticket: &Ticket, signals: &Signals) -> Option<(Subject, Duration)> {
-        let subject = self.concerned(signals)?;
-        Some((subject, self.pause(ticket, subject, signals.retry_after)))
+        let subject = self.concerned(ticket, signals)?;
+        let wait = match (subject, &signals.outcome) {
+            // A pool that is named is empty until its reset, whatever the response says.
+            (Subject::Limit(limit), Outcome::Refused(Refusal::Limit(_)))
+                if self.is_daily(limit) =>
+            {
+                None
+            }
+            _ => signals.retry_after,
+        };
+        let length = self.pause(ticket, subject, wait)?;
+        Some((subject, length))
     }
 
-    fn concerned(&self, signals: &Signals) -> Option<Subject> {
+    fn concerned(&self, ticket: &Ticket, signals: &Signals) -> Option<Subject> {
         let subject = match &signals.outcome {
             Outcome::Refused(Refusal::Account) => Subject::Account,
-            Outcome::Refused(Refusal::Token) => Subject::Token,
+            Outcome::Refused(Refusal::Token) => self
+                .meant_pool(ticket, signals.retry_after)
+                .map_or(Subject::Token, Subject::Limit),
             // A limit that the plan does not know: all of the token, to be safe.
             Outcome::Refused(Refusal::Limit(name)) => self
                 .limit_index(name)
@@ -134,33 +146,42 @@ impl Quota {
             .position(|limit| limit.name() == name)
     }
 
-    fn pause(&self, ticket: &Ticket, subject: Subject, retry_after: Option<Duration>) -> Duration {
-        let Ticket { keys, class, .. } = *ticket;
+    /// Gives for how long, unless a daily pool is meant that has been filled again since the request was sent.
+    fn pause(
+        &self,
+        ticket: &Ticket,
+        subject: Subject,
+        retry_after: Option<Duration>,
+    ) -> Option<Duration> {
+        let Ticket {
+            keys, class, sent, ..
+        } = *ticket;
         self.ledger(|ledger, now| {
-            let (window, reset) = match subject {
-                // A daily pool is empty until its reset, whatever the response says.
-                Subject::Limit(limit) => (ledger.window(limit), ledger.next_reset(now, limit)),
-                _ => (ledger.longest_window(class), None),
-            };
-            let until_reset = reset.map(|reset| reset.since(now.tick));
-            let window = match subject {
-                Subject::Limit(limit) if ledger.explains_refusals(now, keys, limit) => {
-                    window.map(|window| window / PAUSE_BESIDE_OTHERS)
+            let length = match subject {
+                Subject::Limit(limit) if self.is_daily(limit) => {
+                    let sent = sent.unwrap_or(now.tick);
+                    let until = ledger.exhaust(now, keys, limit, sent, retry_after)?;
+                    until.since(now.tick)
                 }
-                _ => window,
-            };
-            let length = jittered(
-                until_reset
-                    .or(retry_after)
-                    .or(window)
+                Subject::Limit(limit) if ledger.explains_refusals(now, keys, limit) => retry_after
+                    .or(ledger
+                        .window(limit)
+                        .map(|window| window / PAUSE_BESIDE_OTHERS))
                     .unwrap_or(PAUSE_WITHOUT_WINDOW),
-            );
+                Subject::Limit(limit) => retry_after
+                    .or(ledger.window(limit))
+                    .unwrap_or(PAUSE_WITHOUT_WINDOW),
+                _ => retry_after
+                    .or(ledger.longest_window(class))
+                    .unwrap_or(PAUSE_WITHOUT_WINDOW),
+            };
+            let length = jittered(length);
             self.pause_until(ledger, now, keys, subject, now.tick.after(length));
-            length
+            Some(length)
         })
     }
 
-    fn pause_until(
+    pub(super) fn pause_until(
         &self,
         ledger: &mut Ledger,
         now: Now,
@@ -215,6 +236,13 @@ impl Quota {
             Subject::Token => "token",
             Subject::Account => "account",
         }
+    }
+
+    /// Whether a request with this ticket may wait until all pauses that hold it up are over.
+    pub(crate) fn can_wait_for_pauses(&self, ticket: &Ticket, patience: Patience) -> bool {
+        self.ledger(|ledger, now| {
+            ledger.can_wait_for_pauses(now, ticket.keys, ticket.class, patience)
+        })
     }
 
     /// Until when a request with this ticket may not be sent because of pauses.

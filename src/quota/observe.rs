@@ -31,6 +31,12 @@ impl Permit {
             let Some(limit) = self.quota.limit_index(&observed.limit) else {
                 continue;
             };
+            if self.quota.is_daily(limit) {
+                let keys = self.ticket.keys;
+                self.quota
+                    .observe_daily(ledger, now, keys, permit, limit, observed);
+                continue;
+            }
             let report = Report {
                 quota: observed.quota,
                 remaining: observed.remaining,
@@ -131,7 +137,7 @@ impl Quota {
         self.ledger(|ledger, now| ledger.explains_refusals(now, ticket.keys, limit))
     }
 
-    /// Which rolling limits of the plan differ from what the server says of them, in either direction: where it allows less, the
+    /// Which limits of the plan differ from what the server says of them, in either direction: where it allows less, the
     /// keys concerned keep to that; where it allows more, somebody may pay for more than the plan uses.
     ///
     /// It compares with the latest response that said anything of the limit. Tokens whose limits differ need plans of their own.

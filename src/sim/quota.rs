@@ -97,21 +97,22 @@ impl Enforcer {
         origin: SystemTime,
         seed: u64,
     ) -> Self {
-        let phase = match limits.windows {
-            Windows::OneSecondBuckets { phase: Some(phase) } => phase,
-            _ => Duration::from_nanos(fastrand::Rng::with_seed(seed).u64(0..1_000_000_000)),
-        };
         let into_second = origin
             .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(Duration::ZERO, |since| {
-                Duration::from_nanos(since.subsec_nanos().into())
-            });
+            .map_or(0, |since| since.subsec_nanos());
+        let shift = match limits.windows {
+            Windows::OneSecondBuckets { phase: Some(phase) } => {
+                Duration::from_nanos(into_second.into()) + Duration::from_secs(1) - phase
+            }
+            // Only from the seed: where in its second the machine starts must not matter.
+            _ => Duration::from_nanos(fastrand::Rng::with_seed(seed).u64(0..1_000_000_000)),
+        };
         Self {
             limits,
             names,
             others,
             origin,
-            shift: into_second + Duration::from_secs(1) - phase,
+            shift,
             seed,
             callers: HashMap::new(),
             apps: Vec::new(),

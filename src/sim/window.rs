@@ -19,7 +19,8 @@ pub enum Windows {
     /// What HubSpot was seen to do: the current second and the ones before it, `W` seconds in all, so that the real span is
     /// between `W - 1 s` and `W`. A window of one second is then the second on the clock. Windows must be whole seconds.
     OneSecondBuckets {
-        /// How long after the full second of the wall clock a bucket begins, less than one second; `None` draws it from the seed.
+        /// How long after the full second of the wall clock a bucket begins, less than one second; `None` draws from the seed how
+        /// long after the start of the simulator.
         phase: Option<Duration>,
     },
 }

@@ -1,7 +1,11 @@
-//! What is logged.
+//! Events, written down.
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 use super::lock;
 
@@ -13,42 +17,52 @@ impl Capture {
     pub(crate) fn text(&self) -> String {
         lock(&self.0).clone()
     }
+
+    /// The events with this target, in the order in which they came.
+    pub(crate) fn events(&self, target: &str) -> Vec<String> {
+        let text = self.text();
+        let lines = text.lines().filter(|line| {
+            let mut words = line.split(' ');
+            words.nth(1) == Some(target)
+        });
+        lines.map(str::to_owned).collect()
+    }
 }
 
 struct Fields<'a>(&'a mut String);
 
-impl tracing::field::Visit for Fields<'_> {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let _ = write!(self.0, " {field}={value:?}");
     }
 }
 
-impl tracing::Subscriber for Capture {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+impl Subscriber for Capture {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
 
-    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
         let mut text = lock(&self.0);
         let _ = write!(text, "\nspan {}", span.metadata().name());
         span.record(&mut Fields(&mut text));
-        tracing::span::Id::from_u64(1)
+        Id::from_u64(1)
     }
 
-    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+    fn record(&self, _: &Id, values: &Record<'_>) {
         values.record(&mut Fields(&mut lock(&self.0)));
     }
 
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
 
-    fn event(&self, event: &tracing::Event<'_>) {
+    fn event(&self, event: &Event<'_>) {
         let mut text = lock(&self.0);
         let metadata = event.metadata();
         let _ = write!(text, "\n{} {}", metadata.level(), metadata.target());
         event.record(&mut Fields(&mut text));
     }
 
-    fn enter(&self, _: &tracing::span::Id) {}
+    fn enter(&self, _: &Id) {}
 
-    fn exit(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &Id) {}
 }

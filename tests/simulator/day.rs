@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tower_quota::clock::Clock;
 use tower_quota::sim::Sim;
 
-use crate::{LIST, SECOND, at, json, number, send, small};
+use crate::{LIST, SECOND, at, json, number, send, send_as, small};
 
 const USAGE: &str = "/account-info/v3/api-usage/daily/private-apps";
 
@@ -90,6 +90,7 @@ async fn the_account_is_told_the_truth_right_after_a_reset_and_after_a_change() 
     // One minute before midnight in Berlin, in summer.
     let sim = Sim::builder()
         .daily(10)
+        .account("other", 4711)
         .zone("Europe/Berlin")
         .clock(Clock::starting_at(at("2026-07-01T21:59:00Z")))
         .build()
@@ -108,6 +109,9 @@ async fn the_account_is_told_the_truth_right_after_a_reset_and_after_a_change() 
     assert_eq!(json(&refused)["policyName"], "DAILY");
     assert_eq!(number(refused.headers(), "daily"), Some(5));
     assert_eq!(number(refused.headers(), "daily-remaining"), Some(0));
+    // An account that was not known before.
+    let other = send_as(&sim, LIST, "other").await;
+    assert_eq!(number(other.headers(), "daily-remaining"), Some(4));
     sleep(Duration::from_secs(60)).await;
     let tomorrow = "2026-07-02T22:00:00.000Z".to_owned();
     assert_eq!(usage(&sim).await, (1, 5, tomorrow));

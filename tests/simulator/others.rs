@@ -6,7 +6,7 @@ use http::StatusCode;
 use tokio::time::sleep;
 use tower_quota::sim::{Class, Others, Sim};
 
-use crate::{ASSOCIATIONS, LIST, SEARCH, SECOND, number, send, small};
+use crate::{ASSOCIATIONS, LIST, SEARCH, SECOND, number, send, send_as, small};
 
 #[tokio::test(start_paused = true)]
 async fn others_spend_the_same_quota() {
@@ -120,6 +120,27 @@ async fn what_others_lose_is_counted_by_class() {
     let refused =
         [&stats.general, &stats.search, &stats.associations].map(|class| class.others_refused);
     assert_eq!(stats.others_refused(), refused.iter().sum::<u64>());
+}
+
+/// Searches are counted by account: however many of its tokens are known, the stranger in it is one.
+#[tokio::test(start_paused = true)]
+async fn others_search_once_in_an_account_and_call_for_every_token() {
+    let sim = Sim::builder()
+        .no_search()
+        .no_burst()
+        .others(Others::search(10.0))
+        .others(Others::burst(10.0))
+        .build()
+        .unwrap();
+    for token in ["pat-1", "pat-2", "pat-3"] {
+        send_as(&sim, LIST, token).await;
+    }
+    sleep(1_000 * SECOND).await;
+    let stats = sim.stats();
+    let searches = stats.search.others_counted;
+    assert!((9_500..10_500).contains(&searches), "{stats:?}");
+    let calls = stats.general.others_counted;
+    assert!((29_000..31_000).contains(&calls), "{stats:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,15 +4,16 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body::{Body, Frame};
 use tokio::time::sleep;
 use tower::Service;
+use tower_quota::clock::Clock;
 use tower_quota::sim::{
-    Fault, Latency, Others, ServiceHeader, Sim, SimBody, SimError, SimFuture, SimService,
+    Fault, Latency, Others, ServiceHeader, Sim, SimBody, SimError, SimFuture, SimService, Windows,
 };
 
 use crate::{LIST, MS, SECOND, json, request, send, small};
@@ -112,6 +113,27 @@ async fn equal_seeds_give_equal_runs() {
     };
     assert_eq!(run(3).await, run(3).await);
     assert_ne!(run(3).await, run(4).await);
+}
+
+/// The seed alone says where the seconds begin, not the moment at which the machine starts.
+#[tokio::test(start_paused = true)]
+async fn equal_seeds_give_equal_seconds_at_any_time_of_day() {
+    let run = |millis, seed| async move {
+        let sim = small()
+            .windows(Windows::OneSecondBuckets { phase: None })
+            .clock(Clock::starting_at(UNIX_EPOCH + millis * MS))
+            .seed(seed)
+            .build()
+            .unwrap();
+        let mut admitted = Vec::new();
+        for _ in 0..400 {
+            admitted.push(send(&sim, LIST).await.status() == StatusCode::OK);
+            sleep(70 * MS).await;
+        }
+        admitted
+    };
+    assert_eq!(run(1_000, 3).await, run(1_370, 3).await);
+    assert_ne!(run(1_000, 3).await, run(1_000, 4).await);
 }
 
 /// A body whose only piece takes its time.

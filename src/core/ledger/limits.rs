@@ -7,7 +7,7 @@ use crate::core::keys::Keys;
 use crate::core::kind::Kind;
 use crate::core::place::Subject;
 use crate::core::table::{Table, Usage};
-use crate::core::tick::{Now, Tick};
+use crate::core::tick::Now;
 use crate::error::ConfigError;
 use crate::plan::{Reserve, RouteClass, Rule};
 
@@ -47,7 +47,7 @@ impl Ledger {
         self.table.has_reserve(limit)
     }
 
-    fn limit_changed(&mut self, now: Now, limit: usize) {
+    pub(super) fn limit_changed(&mut self, now: Now, limit: usize) {
         for id in self.table.cells_of_limit(limit) {
             let (cell, kind) = self.table.cell_mut(id);
             cell.change_rule(now, kind);
@@ -73,14 +73,6 @@ impl Ledger {
     /// The position in the plan of the limit called `name`.
     pub fn limit_index(&self, name: &str) -> Option<usize> {
         self.table.limit_index(name)
-    }
-
-    /// When the daily pool `limit` is filled again; `None` when it is no daily pool.
-    pub fn next_reset(&self, now: Now, limit: usize) -> Option<Tick> {
-        match self.table.kind_of_limit(limit)? {
-            Kind::Pool { zone, .. } => Some(now.tick_of(zone.next_reset(now.wall))),
-            _ => None,
-        }
     }
 
     /// The window of the rolling limit `limit`; `None` when it is not rolling.
@@ -122,7 +114,7 @@ impl Ledger {
         Some(Usage {
             quota: cell.quota(kind).unwrap_or(planned),
             used: cell.used(),
-            foreign: cell.used_by_foreign(now.tick),
+            foreign: cell.used_by_foreign(now.tick, kind),
             waiting: cell.waiting(),
             paused_until,
         })

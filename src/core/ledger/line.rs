@@ -23,6 +23,9 @@ pub(super) struct Turn {
 impl Ledger {
     pub(super) fn line_up(&mut self, now: Now, mut waiter: Waiter, obstacle: CellId) -> Admission {
         self.admissions += 1;
+        if self.table.is_pool(obstacle) {
+            waiter.patience = waiter.patience.park();
+        }
         let (cell, kind) = self.table.cell_mut(obstacle);
         let until = cell.earliest(now, kind, waiter.rank);
         let paused = cell.paused_until(now.tick).is_some();
@@ -34,7 +37,7 @@ impl Ledger {
                 until,
             })
         };
-        if until > waiter.deadline {
+        if !waiter.patience.allows(until) {
             return deny(DenialReason::TooLong, self.table.subject(obstacle));
         }
         if cell.waiting() >= self.max_waiting {
@@ -179,7 +182,6 @@ impl Ledger {
             keys,
             cells,
             slotless,
-            deadline,
             visited,
             ..
         } = *self.waiters.get(waiter);
@@ -188,10 +190,16 @@ impl Ledger {
             self.grant_waiter(now, waiter);
             return false;
         };
+        let is_pool = self.table.is_pool(obstacle);
+        let state = self.waiters.get(waiter);
+        if is_pool {
+            state.patience = state.patience.park();
+        }
+        let patience = state.patience;
         let (cell, kind) = self.table.cell_mut(obstacle);
         let until = cell.earliest(now, kind, rank);
         let paused = cell.paused_until(now.tick).is_some();
-        if until > deadline {
+        if !patience.allows(until) {
             let denial = Denial {
                 reason: DenialReason::TooLong,
                 subject: self.table.subject(obstacle),
@@ -360,10 +368,11 @@ impl Ledger {
         let Waiter {
             rank,
             queued,
-            deadline,
+            patience,
             ..
         } = *self.waiters.get(&waiter);
-        let mut until = None;
+        let deadline = patience.deadline;
+        let mut until = (deadline < Tick::NEVER).then_some(deadline);
         for id in queued.iter() {
             let (cell, kind) = self.table.cell_mut(id);
             let is_head = cell

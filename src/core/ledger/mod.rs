@@ -1,5 +1,6 @@
 //! The state of all limits: who holds slots, who waits, what is paused.
 
+mod daily;
 mod limits;
 mod line;
 mod observe;
@@ -15,6 +16,8 @@ pub use self::permit::{Admission, Permit, Progress};
 use super::cell::Credit;
 use super::keys::Keys;
 use super::network::Network;
+use super::notice::Notice;
+use super::patience::Patience;
 use super::place::{CellId, Cells};
 use super::queue::{Rank, State, Waiter, WaiterId, Waiters};
 use super::table::Table;
@@ -36,6 +39,9 @@ pub enum Guard {
     /// credit" of `cargo bench --bench goodput`).
     Learned,
 }
+
+/// Nobody need ask for what has happened; no more of it is kept.
+const MOST_NEWS: usize = 1_024;
 
 /// The state of all limits of one plan, for all keys.
 ///
@@ -59,6 +65,8 @@ pub struct Ledger {
     wake: Vec<Waker>,
     /// Wakers that nobody needs any more; see [`Ledger::take_retired`].
     retired: Vec<Waker>,
+    /// What has happened that somebody should be told.
+    news: Vec<Notice>,
     /// Counts the pumps, so that a queue takes part in each only once.
     pumps: u64,
     /// Empty between two pumps; kept for its allocation.
@@ -81,25 +89,26 @@ impl Ledger {
             changed: Vec::new(),
             wake: Vec::new(),
             retired: Vec::new(),
+            news: Vec::new(),
             pumps: 0,
             turns: Vec::new(),
         }
     }
 
-    /// Asks for a slot under every limit that governs `class`, all at once or none. `deadline` is how long it may wait.
+    /// Asks for a slot under every limit that governs `class`, all at once or none. `patience` is how long it may wait.
     pub fn admit(
         &mut self,
         now: Now,
         keys: Keys,
         class: RouteClass,
         lane: Lane,
-        deadline: Tick,
+        patience: impl Into<Patience>,
     ) -> Admission {
         let now = self.advance(now);
-        self.table.sweep(now);
+        self.table.sweep(now, &mut self.news);
         let cells = self.table.open_all(class, &keys);
         let rank = Rank::new(lane, self.admissions);
-        self.enter(now, Waiter::new(rank, keys, cells, deadline))
+        self.enter(now, Waiter::new(rank, keys, cells, patience.into()))
     }
 
     /// Waits for pauses only: as [`admit`](Self::admit), but takes no slot. For layers that govern no window.
@@ -109,11 +118,11 @@ impl Ledger {
         keys: Keys,
         class: RouteClass,
         lane: Lane,
-        deadline: Tick,
+        patience: impl Into<Patience>,
     ) -> Admission {
         let now = self.advance(now);
         let rank = Rank::new(lane, self.admissions);
-        let mut waiter = Waiter::new(rank, keys, Cells::default(), deadline);
+        let mut waiter = Waiter::new(rank, keys, Cells::default(), patience.into());
         waiter.slotless = Some(class);
         self.enter(now, waiter)
     }
@@ -149,8 +158,8 @@ impl Ledger {
 
     /// Asks how a waiter is doing, and leaves a waker to be told when that changes.
     ///
-    /// The head of a queue must come back at `until`, because it acts for all behind it; it is woken when it becomes the head.
-    /// Everybody must come back at his own deadline, which `until` does not include.
+    /// Everybody must come back at `until`: the head of a queue acts for all behind it, and is woken when it becomes the head; the
+    /// others come back when they may not wait any longer.
     pub fn poll(&mut self, now: Now, waiter: WaiterId, waker: Option<&Waker>) -> Progress {
         let now = self.advance(now);
         let queued = self.waiters.get(&waiter).queued;
@@ -194,7 +203,12 @@ impl Ledger {
     /// # Errors
     ///
     /// The waiter to go on with, when a pause holds the request back. The permit is then empty.
-    pub fn send(&mut self, now: Now, permit: &mut Permit, deadline: Tick) -> Result<(), WaiterId> {
+    pub fn send(
+        &mut self,
+        now: Now,
+        permit: &mut Permit,
+        patience: impl Into<Patience>,
+    ) -> Result<(), WaiterId> {
         let now = self.advance(now);
         let gate = self
             .table
@@ -207,7 +221,11 @@ impl Ledger {
             return Ok(());
         };
         let cells = std::mem::take(&mut permit.cells);
-        let mut waiter = Waiter::new(permit.rank, permit.keys, cells, deadline);
+        let mut patience = patience.into();
+        if permit.has_parked {
+            patience = patience.park();
+        }
+        let mut waiter = Waiter::new(permit.rank, permit.keys, cells, patience);
         waiter.slotless = permit.slotless;
         waiter.queued.push(paused);
         waiter.visited.push(paused);
@@ -311,8 +329,14 @@ impl Ledger {
         std::mem::take(&mut self.retired)
     }
 
+    /// What has happened since this was asked last: the first 1,024 of it.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.news)
+    }
+
     fn advance(&mut self, now: Now) -> Now {
         self.latest = self.latest.max(now.tick);
+        self.news.truncate(MOST_NEWS);
         Now {
             tick: self.latest,
             wall: now.wall,
@@ -323,7 +347,7 @@ impl Ledger {
     fn grant(&mut self, now: Now, cells: &Cells, lane: Lane) {
         for id in cells.iter() {
             let (cell, kind) = self.table.cell_mut(id);
-            cell.take(now.tick, kind, lane);
+            cell.take(now, kind, lane, &mut self.news);
             cell.refs += 1;
         }
     }

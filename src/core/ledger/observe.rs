@@ -118,16 +118,18 @@ impl Ledger {
         cells.iter().filter_map(share).max_by(f64::total_cmp)
     }
 
-    /// What the plan and the server say of a rolling limit; `None` when it is not rolling.
+    /// What the plan and the server say of a limit; `None` when there is no such limit.
     pub fn claim(&self, limit: usize) -> Option<Claim> {
-        let Kind::Rolling(window) = self.table.kind_of_limit(limit)? else {
-            return None;
+        let (planned, planned_window) = match self.table.kind_of_limit(limit)? {
+            Kind::Rolling(window) => (window.quota, window.length),
+            Kind::Pool(day) => (day.quota, DAY),
+            Kind::Gate => return None,
         };
         let claims = self.table.claims(limit)?;
         Some(Claim {
-            planned: window.quota,
+            planned,
             learned: claims.quota,
-            planned_window: window.length,
+            planned_window,
             learned_window: claims.window,
         })
     }
@@ -148,6 +150,9 @@ impl Ledger {
         self.table.set_cold(limit, cold);
     }
 }
+
+/// The window of a daily pool.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn at_most_u32(figure: u64) -> u32 {
     u32::try_from(figure).unwrap_or(u32::MAX)

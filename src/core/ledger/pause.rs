@@ -3,6 +3,7 @@
 use super::Ledger;
 use crate::core::keys::Keys;
 use crate::core::kind::Kind;
+use crate::core::patience::Patience;
 use crate::core::place::{CellId, Place, Subject};
 use crate::core::queue::{Denial, DenialReason, WaiterId};
 use crate::core::tick::{Now, Tick};
@@ -43,7 +44,7 @@ impl Ledger {
             }
         }
         self.pump(now, None);
-        if matches!(self.table.cell_mut(id).1, Kind::Pool { zone, .. } if zone.is_unknown()) {
+        if matches!(self.table.cell_mut(id).1, Kind::Pool(day) if day.zone.is_unknown()) {
             // Such a pool tells by the time who asks whether it has been filled again: what is granted from here on is later than
             // the pause, even if the clock has not moved.
             self.latest = now.tick.next();
@@ -68,7 +69,8 @@ impl Ledger {
         };
         for place in [Some(place), gate].into_iter().flatten() {
             if let Some(id) = self.table.find(place, &keys) {
-                self.table.cell_mut(id).0.end_pause();
+                let (cell, kind) = self.table.cell_mut(id);
+                cell.end_pause(now, kind);
                 self.dirty.push(id);
             }
         }
@@ -87,6 +89,27 @@ impl Ledger {
             .iter()
             .map(|id| self.table.cell(id).paused_until(now.tick))
             .fold(gate, Option::max)
+    }
+
+    /// Whether `patience` is enough for all pauses that hold up a request with these keys and this class.
+    pub fn can_wait_for_pauses(
+        &mut self,
+        now: Now,
+        keys: Keys,
+        class: RouteClass,
+        patience: impl Into<Patience>,
+    ) -> bool {
+        let patience = patience.into();
+        let now = self.advance(now);
+        let gate = self.table.closed_gate(now.tick, &keys);
+        gate.is_none_or(|(_, until)| patience.allows(until))
+            && self.table.find_gates(class, &keys).iter().all(|id| {
+                let until = self.table.cell(id).paused_until(now.tick);
+                until.is_none_or(|until| match self.table.is_pool(id) {
+                    true => patience.park().allows(until),
+                    false => patience.allows(until),
+                })
+            })
     }
 
     pub(super) fn place(&self, subject: Subject) -> Option<Place> {
@@ -111,9 +134,13 @@ impl Ledger {
             paused: true,
             until,
         };
+        let is_pool = self.table.is_pool(paused);
         for waiter in concerned {
             let state = self.waiters.get(waiter);
-            if state.is_waiting() && state.deadline < until {
+            if is_pool {
+                state.patience = state.patience.park();
+            }
+            if state.is_waiting() && !state.patience.allows(until) {
                 self.deny(waiter, denial);
             }
         }

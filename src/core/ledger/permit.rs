@@ -32,7 +32,7 @@ pub enum Progress {
     Waiting {
         /// The waiter, to ask again.
         waiter: WaiterId,
-        /// When something may have changed; `None` while others see to it.
+        /// When something may have changed, at the latest when it may not wait any longer; `None` while others see to it.
         until: Option<Tick>,
     },
     /// The request may not go.
@@ -63,6 +63,8 @@ pub struct Permit {
     pub(super) cells: Cells,
     /// The class of a request that needs no slot and only respects pauses.
     pub(super) slotless: Option<RouteClass>,
+    /// Whether it has had to wait for a daily pool.
+    pub(super) has_parked: bool,
     /// When its slots were taken, and when its owner was told.
     pub(super) taken: Tick,
     pub(super) granted: Tick,
@@ -78,6 +80,7 @@ impl Permit {
             keys: waiter.keys,
             cells: waiter.cells,
             slotless: waiter.slotless,
+            has_parked: waiter.patience.has_parked,
             taken: waiter.taken,
             granted,
             expired,
@@ -103,6 +106,11 @@ impl Permit {
     /// Whether it holds nothing and need not be given back.
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
+    }
+
+    /// Whether it has waited, or been ready to wait, for a daily pool to be filled again.
+    pub fn has_parked(&self) -> bool {
+        self.has_parked
     }
 
     /// Whether [`Ledger::send`] has been called for it.

@@ -1,0 +1,149 @@
+//! Promise: the layers that stand around the limiter cost a sole user nothing, and no class of calls takes what is another's.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{FOREVER, SECOND, ms, request};
+use http::{Method, Request, Response};
+use http_body_util::Full;
+use tokio::task::JoinSet;
+use tower::{BoxError, Layer, Service, ServiceExt};
+use tower_quota::hubspot::{self, Tier};
+use tower_quota::plan::Zone;
+use tower_quota::sim::{ClassStats, Latency, Sim, SimService, Stats};
+use tower_quota::{Quota, TokenLimitLayer};
+
+type Call = Request<Full<Bytes>>;
+
+fn general() -> Call {
+    request(Method::GET, "/crm/v3/owners", "t")
+}
+
+fn search() -> Call {
+    let search = request(Method::POST, "/crm/v3/objects/contacts/search", "t");
+    search.map(|_| Full::from("{}"))
+}
+
+fn associations() -> Call {
+    let path = "/crm/v4/associations/contacts/companies/batch/read";
+    request(Method::POST, path, "t")
+}
+
+fn professional() -> Quota {
+    Quota::new(hubspot::api(Tier::Professional, Zone::UTC))
+}
+
+/// Demand that never ends, from `tasks` tasks, until `total` calls are made.
+async fn make<L, B>(layer: &L, sim: &Sim, tasks: usize, total: usize, call: fn() -> Call)
+where
+    L: Layer<SimService>,
+    L::Service: Service<Call, Response = Response<B>, Error = BoxError> + Clone + Send + 'static,
+    <L::Service as Service<Call>>::Future: Send,
+{
+    let api = layer.layer(sim.service());
+    let left = Arc::new(AtomicUsize::new(total));
+    let mut workers = JoinSet::new();
+    for _ in 0..tasks {
+        let (api, left) = (api.clone(), left.clone());
+        workers.spawn(async move {
+            let take = |left: usize| left.checked_sub(1);
+            while left.fetch_update(Relaxed, Relaxed, take).is_ok() {
+                api.clone().oneshot(call()).await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = workers.join_next().await {
+        done.unwrap();
+    }
+}
+
+fn simulator(service: Latency, seed: u64) -> Sim {
+    Sim::builder()
+        .latency(Latency::WAN)
+        .service_time(service)
+        .seed(seed)
+        .build()
+        .unwrap()
+}
+
+/// When the last of 6,000 calls was admitted; not one may be refused.
+async fn last_admitted<L, B>(layer: &L, service: Duration) -> f64
+where
+    L: Layer<SimService>,
+    L::Service: Service<Call, Response = Response<B>, Error = BoxError> + Clone + Send + 'static,
+    <L::Service as Service<Call>>::Future: Send,
+{
+    let sim = simulator(Latency::constant(service), 3);
+    make(layer, &sim, 400, 6_000, general).await;
+    let stats = sim.stats();
+    assert_eq!((stats.counted(), stats.refused()), (6_000, 0));
+    stats.last_admitted.unwrap().as_secs_f64()
+}
+
+/// `cargo bench --bench goodput -- stack` has the figures; 2 % here, because this is one run of each. What it costs is at the start,
+/// when nobody knows yet how many at a time the server bears.
+#[tokio::test(start_paused = true)]
+async fn the_whole_stack_uses_what_the_limiter_alone_uses() {
+    for service in [20, 200, 2_000] {
+        let limiter = TokenLimitLayer::new(&professional()).max_wait(FOREVER);
+        let alone = last_admitted(&limiter, ms(service)).await;
+        let stack = hubspot::stack(&professional()).max_wait(FOREVER);
+        let whole = last_admitted(&stack, ms(service)).await;
+        assert!(whole <= 1.02 * alone, "{service} ms: {whole} s, {alone} s");
+    }
+}
+
+struct Class {
+    tasks: usize,
+    call: fn() -> Call,
+    stats: fn(&Stats) -> &ClassStats,
+}
+
+const CLASSES: [Class; 3] = [
+    Class {
+        tasks: 400,
+        call: general,
+        stats: |stats| &stats.general,
+    },
+    Class {
+        tasks: 40,
+        call: search,
+        stats: |stats| &stats.search,
+    },
+    Class {
+        tasks: 300,
+        call: associations,
+        stats: |stats| &stats.associations,
+    },
+];
+
+/// What has been counted after five minutes of more calls of these classes than anybody allows.
+async fn crowd(classes: &[Class]) -> Stats {
+    let sim = simulator(Latency::uniform(ms(200), ms(600)), 5);
+    let stack = hubspot::stack(&professional()).max_wait(FOREVER);
+    let mut crowd = JoinSet::new();
+    for class in classes {
+        let (stack, sim, tasks, call) = (stack.clone(), sim.clone(), class.tasks, class.call);
+        crowd.spawn(async move { make(&stack, &sim, tasks, usize::MAX, call).await });
+    }
+    tokio::time::sleep(300 * SECOND).await;
+    sim.stats()
+}
+
+/// `cargo bench --bench goodput -- mixed` has the figures.
+#[tokio::test(start_paused = true)]
+async fn every_class_gets_beside_the_others_what_it_gets_alone() {
+    let together = crowd(&CLASSES).await;
+    assert_eq!(together.refused(), 0);
+    for (nth, class) in CLASSES.iter().enumerate() {
+        let alone = crowd(&CLASSES[nth..=nth]).await;
+        let [alone, together] = [&alone, &together].map(|stats| (class.stats)(stats).counted);
+        let share = together as f64 / alone as f64;
+        assert!(share >= 0.95, "class {nth}: {together} of {alone}");
+    }
+}
