@@ -1,5 +1,6 @@
 //! A process that dies in mid-window, and its successor that knows nothing of what was spent.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -76,14 +77,23 @@ const SCENARIOS: [Scenario; 5] = [
     Scenario::general("190 per 10 s, assumed to be empty", true, EMPTY, false),
 ];
 
-/// Refused are the requests of both processes, because the new one may well be the reason that one of the old one is.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     arrived: u64,
-    refused: u64,
     counted: u64,
+    /// Of the new process, its first answer apart.
+    refused: u64,
     /// Whether the first answer of the new process was a refusal.
     probes_refused: u64,
+    /// Of the old process what was still on its way: the probe may have taken the last slot.
+    old_refused: u64,
+}
+
+/// What one process was answered.
+#[derive(Default)]
+struct Answers {
+    first: OnceLock<StatusCode>,
+    refused: AtomicU64,
 }
 
 pub(crate) fn table() -> Table {
@@ -97,6 +107,7 @@ pub(crate) fn table() -> Table {
             refused: sum.refused + seen.refused,
             counted: sum.counted + seen.counted,
             probes_refused: sum.probes_refused + seen.probes_refused,
+            old_refused: sum.old_refused + seen.old_refused,
         })
     };
     report(&Vec::from_iter(seen.into_iter().map(sum)))
@@ -116,36 +127,42 @@ fn run(scenario: &Scenario, seed: u64) -> Seen {
         tokio::time::sleep(20 * SECOND.mul_f64(1.0 + fastrand::f64())).await;
         drop(first);
         let before = sim.stats();
-        let (second, first_answer) = start(&sim, scenario);
+        let (second, answers) = start(&sim, scenario);
         tokio::time::sleep(LENGTH).await;
         let after = sim.stats();
         drop(second);
-        let refused = first_answer.get() == Some(&StatusCode::TOO_MANY_REQUESTS);
+        let probe: u64 = (answers.first.get() == Some(&StatusCode::TOO_MANY_REQUESTS)).into();
+        let refused = answers.refused.load(Ordering::Relaxed);
         Seen {
             arrived: after.arrived() - before.arrived(),
-            refused: after.refused() - before.refused(),
             counted: after.counted() - before.counted(),
-            probes_refused: refused.into(),
+            refused: refused - probe,
+            probes_refused: probe,
+            // Up to one that is on its way back at the end.
+            old_refused: after.refused() - before.refused() - refused,
         }
     })
 }
 
-/// A process with all its layers, busy until it is dropped, and the first answer that it gets.
-fn start(sim: &Sim, scenario: &Scenario) -> (JoinSet<()>, Arc<OnceLock<StatusCode>>) {
+/// A process with all its layers, busy until it is dropped, and what it is answered.
+fn start(sim: &Sim, scenario: &Scenario) -> (JoinSet<()>, Arc<Answers>) {
     let api = hubspot::api(Tier::Professional, Zone::UTC);
     let quota = Quota::builder(api).cold_start(scenario.start).build();
-    let first_answer = Arc::new(OnceLock::new());
-    let first = first_answer.clone();
+    let answers = Arc::new(Answers::default());
+    let heard = answers.clone();
     let layers = ServiceBuilder::new()
         .layer(hubspot::stack(&quota).search_reserve(0).max_wait(PATIENCE))
         .map_response(move |response: Response<SimBody>| {
-            first.get_or_init(|| response.status());
+            heard.first.get_or_init(|| response.status());
+            if response.status() == StatusCode::TOO_MANY_REQUESTS {
+                heard.refused.fetch_add(1, Ordering::Relaxed);
+            }
             response
         });
     let client = client(sim, layers);
     let mut tasks = JoinSet::new();
     saturate(&mut tasks, scenario.tasks, &client, &(scenario.call)());
-    (tasks, first_answer)
+    (tasks, answers)
 }
 
 fn report(seen: &[Seen]) -> Table {
@@ -154,11 +171,11 @@ fn report(seen: &[Seen]) -> Table {
     let mut json_rows = Vec::new();
     for (scenario, seen) in SCENARIOS.iter().zip(seen) {
         let used = 100.0 * seen.counted as f64 / (scenario.whole * SEEDS) as f64;
-        let later = seen.refused - seen.probes_refused;
         rows.push(vec![
             scenario.name.to_owned(),
             seen.probes_refused.to_string(),
-            later.to_string(),
+            seen.refused.to_string(),
+            seen.old_refused.to_string(),
             seen.arrived.to_string(),
             format!("{used:.1} %"),
         ]);
@@ -166,17 +183,20 @@ fn report(seen: &[Seen]) -> Table {
             "start": scenario.name,
             "attempts": seen.arrived,
             "first_requests_refused": seen.probes_refused,
-            "later_requests_refused": later,
+            "later_requests_refused": seen.refused,
+            "requests_of_the_old_process_refused": seen.old_refused,
             "used_percent": used,
         }));
-        if scenario.promised && later > 0 {
-            failures.push(format!("restart: {}: {later} refused", scenario.name));
+        if scenario.promised && seen.refused > 0 {
+            let Seen { refused, .. } = seen;
+            failures.push(format!("restart: {}: {refused} refused", scenario.name));
         }
     }
     let header = [
         "after the restart",
         "first request refused",
         "later ones",
+        "of the old process",
         "of",
         "used in the first minute",
     ];

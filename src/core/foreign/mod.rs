@@ -115,7 +115,7 @@ impl Foreign {
             unlogged,
             own: Log::default(),
             others: Log::default(),
-            newest: inside(sample.sent).before(length),
+            newest: inside(sample.sent),
             last_seen: inside(sample.sent),
             variance: 0.0,
             rate: 0.0,
@@ -130,8 +130,8 @@ impl Foreign {
             let sent = foreign.on_grid(inside(latest).before(foreign.network));
             foreign.own.add(sent, f64::from(slots));
         }
-        // Nothing is known of when they came: evenly in the window before, as if they always did. Of those who come the half is
-        // expected, because they may have been the process before this one.
+        // Nobody knows when they came. They count as just come, so that none is believed to have left before a response says so. Of
+        // those who come the half is expected, because they may have been the process before this one.
         let seconds = length.as_secs_f64();
         let own = foreign.own.total() + f64::from(unlogged) / 2.0;
         foreign.rate = (f64::from(sample.used) - own).max(1.0) / seconds / 2.0;
@@ -348,7 +348,8 @@ impl Foreign {
         let mut blocked = known + margin.min(known.max(LEAST_MARGIN));
         if held == 0 {
             let probe = if silence > self.length / 2 {
-                known
+                // What was on its way when we looked last has come since.
+                known + LEAST_MARGIN
             } else {
                 known + coming + PROBE_DEVIATIONS * deviation
             };
