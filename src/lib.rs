@@ -2,16 +2,28 @@
 //!
 //! # What
 //!
-//! A program that calls a rate-limited API puts two layers on its HTTP client and from then on is not refused, and yet leaves no
-//! quota unused:
+//! A program that calls a rate-limited API puts a stack of layers on its HTTP client and from then on is not refused, and yet
+//! leaves no quota unused:
 //!
 //! * [`TokenLimitLayer`] lets no request leave before every limit that governs it has a slot for it: per token, per account or per
 //!   app, over several windows at once.
 //! * [`RetryAfterLayer`] repeats what may be repeated, honours `Retry-After`, and makes everybody wait who must, not only the
 //!   request that was refused.
+//! * [`SearchBudgetLayer`] gives searches a place of their own to wait in, so that a backfill cannot starve a lookup.
+//! * [`AdaptiveConcurrencyLayer`] sends no more requests at a time than the server bears.
 //!
-//! Both are made from one [`Quota`], which owns the [`Plan`](plan::Plan) (what the limits are) and the ledger (who holds what).
-//! [`hubspot`] is a ready preset for HubSpot's CRM API; any other API is described by data.
+//! All are made from one [`Quota`], which owns the [`Plan`](plan::Plan) (what the limits are) and the ledger (who holds what).
+//! [`hubspot`] is a ready preset for HubSpot's CRM API; any other API is described by data. [`stack::StackLayer`] is all four in
+//! their right order.
+//!
+//! | a question | the answer |
+//! |---|---|
+//! | Some requests are urgent. | [`Lane::Interactive`](request::Lane) goes first; [`Quota::set_reserve`] and [`SearchBudgetLayer::reserve`] keep slots for it |
+//! | Other programs spend the same quota. | Noticed from the response's quota headers, and left room; a reader of such headers is a [`SignalReader`](signal::SignalReader) |
+//! | The process is restarted in mid-window. | [`ColdStart`](plan::ColdStart): it asks before it uses all |
+//! | The plan and the server disagree. | The lower figure is kept to; [`Quota::plan_check`] tells |
+//! | The daily pool is used up. | [`DailyExhausted`](quota::DailyExhausted): fail or wait for the reset; [`Quota::set_pace`] spreads bulk work over the day, [`Quota::set_next_reset`] tells when the reset is |
+//! | No response tells how long the server worked. | [`Guard`](core::Guard): the proof, or some more throughput for a refusal now and then |
 //!
 //! # Why it is not refused
 //!
@@ -25,15 +37,17 @@
 //!
 //! ```text
 //! caller
-//!   -> RetryAfter     repeats what may be repeated; every repetition takes its slots again
-//!   -> TokenLimit     all limits of the plan, at once
+//!   -> RetryAfter             repeats what may be repeated; every repetition takes its slots again
+//!   -> SearchBudget           the slots of searches
+//!   -> TokenLimit             the slots of all other requests
+//!   -> AdaptiveConcurrency    how many at a time
 //!   -> timeouts, connection limits and whatever else belongs to one attempt
 //! client
 //! ```
 //!
 //! Another order is allowed and costs something: with `TokenLimit` outside `RetryAfter`, repetitions take no slots and may be
-//! refused; with a timeout outside `TokenLimit`, the wait in line counts against it. [`stack::StackLayer`] is the right order as one
-//! layer.
+//! refused; with a timeout outside `TokenLimit`, the wait in line counts against it; with `AdaptiveConcurrency` outside `TokenLimit`,
+//! requests that wait ten seconds for a slot keep others from going that have one. The page of each layer says more.
 //!
 //! # Example
 //!

@@ -255,7 +255,10 @@ fn is_clean(text: &str, what: &str) {
 async fn the_token_is_in_no_event_and_no_error() {
     let capture = Capture::default();
     let _guard = tracing::subscriber::set_default(capture.clone());
-    let quota = Quota::new(hubspot::api(Tier::Professional, Zone::UTC));
+    let noon = SystemTime::UNIX_EPOCH + 12 * common::HOUR;
+    let quota = Quota::builder(hubspot::api(Tier::Professional, Zone::UTC))
+        .clock(Clock::starting_at(noon))
+        .build();
     quota.set_quota("burst", 2).unwrap();
     let server = Server::new(|nth, _| match nth {
         0 => at_once(429, &[("retry-after", "1")], ""),

@@ -14,13 +14,16 @@
 //! # Order in the stack
 //!
 //! Outside everything that belongs to the sending of one request (timeouts, connections, concurrency limits), inside everything
-//! that repeats requests. A timeout layer *outside* it counts the waiting, too.
+//! that repeats requests. A timeout layer *outside* it counts the waiting, too; a concurrency limit *outside* it is filled by requests
+//! that wait for slots. Where a [`SearchBudgetLayer`](crate::SearchBudgetLayer) of the same quota is further outside, it takes the slots
+//! of searches, and this layer those of all other requests; alone, or further outside, this layer takes them all.
 //!
 //! # Waiting
 //!
 //! At most [`max_wait`](TokenLimitLayer::max_wait), and not beyond the request's own [`Deadline`](crate::request::Deadline). A
 //! wait that is known to be longer fails at once with a [`QuotaError`](crate::QuotaError) that says which limit it is and when the
-//! request could go. Waiters are served in the order in which they came.
+//! request could go. Waiters are served in the order in which they came, those of
+//! [`Lane::Interactive`](crate::request::Lane) before those of `Bulk`.
 //!
 //! # Readiness
 //!

@@ -115,7 +115,7 @@ impl Foreign {
             unlogged,
             own: Log::default(),
             others: Log::default(),
-            newest: inside(sample.sent),
+            newest: inside(sample.sent).before(length),
             last_seen: inside(sample.sent),
             variance: 0.0,
             rate: 0.0,
@@ -130,8 +130,8 @@ impl Foreign {
             let sent = foreign.on_grid(inside(latest).before(foreign.network));
             foreign.own.add(sent, f64::from(slots));
         }
-        // Nobody knows when they came. They count as just come, so that none is believed to have left before a response says so. Of
-        // those who come the half is expected, because they may have been the process before this one.
+        // Nothing is known of when they came: evenly in the window before, as if they always did. Of those who come the half is
+        // expected, because they may have been the process before this one.
         let seconds = length.as_secs_f64();
         let own = foreign.own.total() + f64::from(unlogged) / 2.0;
         foreign.rate = (f64::from(sample.used) - own).max(1.0) / seconds / 2.0;
@@ -328,7 +328,12 @@ impl Foreign {
     /// How many foreign requests of those that we know of are in the window of a request that is sent now.
     pub(super) fn known(&self, now: Tick) -> f64 {
         let now = self.inside(now);
-        self.others.sum(now.before(self.length), Tick::NEVER)
+        let known = self.others.sum(now.before(self.length), Tick::NEVER);
+        if now > self.since.after(self.length) {
+            return known;
+        }
+        // When they came is a guess still: of none it is believed that he has left before a response says so.
+        known.max(self.present())
     }
 
     /// How many slots a request that is sent now must leave to others. `held` of ours are on their way.
