@@ -170,3 +170,16 @@ async fn a_refusal_for_another_reason_is_no_sign_of_others() {
         );
     }
 }
+
+/// A refusal that must mean the daily pool, because it says to wait for so long, tells nothing of how the burst counts.
+#[tokio::test(start_paused = true)]
+async fn an_empty_day_costs_no_credit() {
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let server = Server::new(|_, _| at_once(429, &[("retry-after", "3600")], ""));
+    let quota = fresh_hubspot(Zone::UTC).build();
+    let api = patient(&quota).layer(server);
+    api.oneshot(get("t")).await.unwrap();
+    assert_eq!(capture.events("tower_quota::daily_exhausted").len(), 1);
+    assert_eq!(capture.events("tower_quota::credit_halved").len(), 0);
+}
