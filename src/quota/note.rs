@@ -99,9 +99,7 @@ impl Quota {
                 seconds = length.as_secs_f64(),
             );
         }
-        if let Outcome::Refused(refusal) = &signals.outcome {
-            self.distrust(ticket, refusal);
-        }
+        self.distrust(ticket, &signals);
         signals.origin.noted = true;
         self.attach(signals, response);
     }
@@ -212,7 +210,15 @@ impl Quota {
     }
 
     /// What refuses us although we hold no more than it allows does not count as we assume.
-    fn distrust(&self, ticket: &Ticket, refusal: &Refusal) {
+    fn distrust(&self, ticket: &Ticket, signals: &Signals) {
+        let Outcome::Refused(refusal) = &signals.outcome else {
+            return;
+        };
+        if matches!(self.concerned(ticket, signals), Some(Subject::Limit(limit)) if self.is_daily(limit))
+        {
+            // An empty day says nothing of how requests are counted in a window.
+            return;
+        }
         for (index, limit) in self.plan().limits().iter().enumerate() {
             let is_meant = match refusal {
                 Refusal::Limit(name) => limit.name() == name,

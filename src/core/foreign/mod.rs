@@ -343,8 +343,10 @@ impl Foreign {
         }
         let silence = self.silence(now);
         if silence >= self.length {
-            // All that we knew of has left. Whether there are new ones the next response tells; until then nobody else goes.
-            return if held == 0 { 0 } else { u32::MAX };
+            // All that we knew of has left. Whether there are new ones the next response tells; until then nobody else goes, unless
+            // it does not come.
+            let asks = held > 0 && self.inside(now) < self.unanswered();
+            return if asks { u32::MAX } else { 0 };
         }
         let known = self.known(now);
         let coming = self.rate() * silence.as_secs_f64();
@@ -376,9 +378,18 @@ impl Foreign {
         let leaves = self.others.time(oldest).map(leaves);
         let silent = self.newest.after(self.length / 2).next();
         let stale = self.newest.after(self.length);
-        let later = [Some(self.next), leaves, Some(silent), Some(stale)];
-        let next = later.into_iter().flatten().filter(|at| *at > now).min();
+        let unanswered = self.unanswered();
+        let later = [self.next, silent, stale, unanswered].map(Some);
+        let later = later.into_iter().chain([leaves]);
+        let next = later.flatten().filter(|at| *at > now).min();
         next.map(|at| at.before(self.length * 2))
+    }
+
+    /// From then on nobody waits any longer for the response to what we sent last.
+    fn unanswered(&self) -> Tick {
+        self.own
+            .last()
+            .map_or(Tick::ZERO, |at| at.after(self.length))
     }
 
     /// Whether all that we knew of has left.
