@@ -114,6 +114,7 @@ impl Pool {
         let ended = self.reset;
         let is_the_first = ended == UNIX_EPOCH;
         if let Some(rare) = &mut self.rare {
+            rare.paced_until = Tick::ZERO;
             rare.told = match rare.told {
                 // A zone knows its own resets.
                 _ if !day.zone.is_unknown() => 0,
@@ -166,6 +167,7 @@ impl Pool {
         if let Some(exhausted) = &mut rare.exhausted {
             exhausted.until = exhausted.until.min(reset);
         }
+        self.pace_anew(now, day);
         self.reopen(now, day);
     }
 
@@ -183,6 +185,7 @@ impl Pool {
                 rare.doubt = None;
             }
         }
+        self.pace_anew(now, day);
         self.reopen(now, day);
     }
 
@@ -282,8 +285,12 @@ impl Pool {
     /// A request that was granted at `granted` was not sent.
     pub(super) fn refund(&mut self, granted: Tick, lane: Lane) {
         self.used = self.used.saturating_sub(1);
-        let interactive = u32::from(lane == Lane::Interactive);
-        self.interactive = self.interactive.saturating_sub(interactive);
+        match (lane, &mut self.rare) {
+            (Lane::Interactive, _) => self.interactive = self.interactive.saturating_sub(1),
+            // It was his turn, and is now that of the next.
+            (Lane::Bulk, Some(rare)) => rare.paced_until = Tick::ZERO,
+            (Lane::Bulk, None) => {}
+        }
         self.over(granted, false);
     }
 
@@ -332,6 +339,14 @@ impl Pool {
     fn spacing(&self, now: Now, day: &Day) -> Duration {
         let left = self.left(day, Lane::Bulk);
         self.until_reset(now) / left.max(1)
+    }
+
+    /// More may be left than when the last of `Bulk` went, or for a shorter time: then the next one goes sooner.
+    pub(super) fn pace_anew(&mut self, now: Now, day: &Day) {
+        let spacing = self.spacing(now, day);
+        if let Some(rare) = &mut self.rare {
+            rare.paced_until = rare.paced_until.min(now.tick.after(spacing));
+        }
     }
 
     /// When the pool may have something for somebody who must wait now.
