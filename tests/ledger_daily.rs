@@ -424,3 +424,28 @@ fn whoever_asks_in_vain_leaves_it_to_the_next() {
     ledger.fail(at(HOUR + 1), asks);
     assert!(ledger.poll(at(HOUR + 1), next, None).is_granted());
 }
+
+/// And when the one that asks is never answered, another one asks at the next full hour.
+#[test]
+fn who_asks_and_hangs_holds_the_others_up_for_an_hour_at_most() {
+    let mut ledger = ledger(2, Zone::UNKNOWN);
+    ledger.pause(at(10), Keys::SHARED, Subject::Limit(0), at(HOUR).tick);
+    let hangs = send(&mut ledger, HOUR).unwrap();
+    let Admission::Waiting(next) =
+        ledger.admit(at(HOUR), Keys::SHARED, GENERAL, Lane::Bulk, Tick::NEVER)
+    else {
+        panic!("one asks");
+    };
+    let Progress::Waiting { waiter, until } = ledger.poll(at(HOUR), next, None) else {
+        panic!("one asks");
+    };
+    assert_eq!(until, Some(at(2 * HOUR).tick));
+    let Progress::Granted(mut asks) = ledger.poll(at(2 * HOUR), waiter, None) else {
+        panic!("another one asks");
+    };
+    asks.mark_sent(at(2 * HOUR).tick);
+    assert!(admit(&mut ledger, 2 * HOUR).is_none(), "only one");
+    ledger.settle(at(2 * HOUR + 1), asks, None);
+    assert!(admit(&mut ledger, 2 * HOUR + 1).is_some());
+    ledger.abandon(at(2 * HOUR + 2), hangs);
+}

@@ -115,6 +115,10 @@ impl Pool {
         let is_the_first = ended == UNIX_EPOCH;
         if let Some(rare) = &mut self.rare {
             rare.paced_until = Tick::ZERO;
+            if let Some(doubt) = &mut rare.doubt {
+                // Whoever asked before may never be answered.
+                doubt.asking = 0;
+            }
             rare.told = match rare.told {
                 // A zone knows its own resets.
                 _ if !day.zone.is_unknown() => 0,
