@@ -275,6 +275,29 @@ fn a_wall_clock_that_is_set_right_ends_the_day_in_time() {
     assert!(admit(&mut ledger, DAY).is_some());
 }
 
+/// Two read the clock one after the other and come to the ledger the other way round, or the clock is set back a little: also on
+/// the longest day that is the same day.
+#[test]
+fn a_wall_clock_that_is_set_back_a_little_does_not_end_the_day() {
+    let mut ledger = ledger(1, Zone::UTC);
+    let permit = send(&mut ledger, HOUR).unwrap();
+    ledger.settle(at(HOUR), permit, None);
+    let longest = wall(26 * HOUR);
+    ledger
+        .set_next_reset(at(HOUR), Keys::SHARED, 0, longest)
+        .unwrap();
+    let back = Now {
+        wall: wall(HOUR) - Duration::from_secs(10),
+        ..at(HOUR)
+    };
+    assert_eq!(
+        ledger.next_reset(back, Keys::SHARED, 0),
+        Some(at(26 * HOUR + 10).tick)
+    );
+    assert!(admit(&mut ledger, 26 * HOUR - 1).is_none());
+    assert!(admit(&mut ledger, 26 * HOUR).is_some());
+}
+
 /// T35: the new figure applies at once; and the day goes on when its zone is learnt.
 #[test]
 fn the_pool_may_change_in_the_middle_of_the_day() {

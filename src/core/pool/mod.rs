@@ -15,6 +15,9 @@ use crate::plan::{Lane, Reserve, Zone};
 
 /// No day is longer.
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 60 * 60);
+/// A reset that is further away by so much was reckoned by a wall clock that was ahead. By less, the clock has been set back a
+/// little, or two have read it one after the other and come here the other way round.
+const AHEAD: Duration = Duration::from_secs(60 * 60);
 /// How long a day is when nobody knows.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The server's clock may be late by this much: what it says of requests that were sent before may still be meant of yesterday.
@@ -94,7 +97,7 @@ impl Pool {
     pub(super) fn expire(&mut self, now: Now, day: &Day) {
         if now.wall >= self.reset {
             self.begin_day(now, day);
-        } else if self.reset > now.wall + LONGEST_DAY {
+        } else if self.reset > now.wall + LONGEST_DAY + AHEAD {
             // The wall clock was far ahead when the day began, and has been set right since.
             self.reset = day.zone.next_reset(now.wall);
         }
