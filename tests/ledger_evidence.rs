@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use tower_quota::core::{
     Admission, Claim, ForeignUse, Keys, Ledger, News, Now, Permit, Progress, Report, Tick, Usage,
 };
-use tower_quota::plan::{FirstWindow, Lane, Limit, Plan, RouteClass};
+use tower_quota::plan::{FirstWindow, Lane, Limit, Plan, Reserve, RouteClass};
 
 const GENERAL: RouteClass = RouteClass::General;
 const WINDOW: Duration = Duration::from_secs(10);
@@ -332,6 +332,16 @@ fn a_lower_quota_is_kept_to_until_the_server_says_otherwise() {
     assert_eq!(ask(&mut ledger, 700, &report(190, 185)).learned, None);
     assert_eq!(usage_of(&mut ledger, 800), 190);
     assert_eq!(usage(&mut ledger, 800).foreign, 0);
+}
+
+/// A share is kept of what is in force.
+#[test]
+fn a_reserved_share_is_one_of_the_lower_quota() {
+    let mut ledger = ledger(100);
+    ledger.set_reserve(at(0), 0, Reserve::Share(0.2)).unwrap();
+    ask(&mut ledger, 10, &report(20, 19));
+    let granted = (0..100).map_while(|_| try_grant(&mut ledger, 110)).count();
+    assert_eq!(granted, 15, "one has gone already");
 }
 
 /// Somebody pays for more than the plan uses: the plan is kept to, and what others use of the rest is not taken from us.
