@@ -126,8 +126,8 @@ static ANSWER: LazyLock<Response<Body>> = LazyLock::new(|| {
         .header("x-hubspot-ratelimit-max", "4294967295")
         .header("x-hubspot-ratelimit-remaining", "4294967294")
         .header("x-hubspot-ratelimit-interval-milliseconds", "10000")
-        .header("x-hubspot-ratelimit-daily", "625000")
-        .header("x-hubspot-ratelimit-daily-remaining", "612345")
+        .header("x-hubspot-ratelimit-daily", "4294967295")
+        .header("x-hubspot-ratelimit-daily-remaining", "4294967294")
         .body(Full::new(Bytes::from_static(b"{\"id\":\"512\"}")))
         .expect("the response is sound")
 });
@@ -176,7 +176,10 @@ fn calls(criterion: &mut Criterion, threads: Threads) {
     for (api, quota) in [("plain", plain_quota()), ("hubspot", hubspot_quota())] {
         let token_limit = TokenLimitLayer::new(&quota);
         let retry_after = RetryAfterLayer::new(&quota);
-        let both = ServiceBuilder::new().layer(StackLayer::new(&quota));
+        let both = ServiceBuilder::new()
+            .layer(retry_after.clone())
+            .layer(token_limit.clone());
+        let stack = ServiceBuilder::new().layer(StackLayer::new(&quota));
         let service = ServiceBuilder::new().layer(token_limit).service(bare());
         measure(&mut group, &runtime, &format!("{api}-token-limit"), service);
         let service = ServiceBuilder::new().layer(retry_after).service(bare());
@@ -186,6 +189,12 @@ fn calls(criterion: &mut Criterion, threads: Threads) {
             &runtime,
             &format!("{api}-both"),
             both.service(bare()),
+        );
+        measure(
+            &mut group,
+            &runtime,
+            &format!("{api}-stack"),
+            stack.service(bare()),
         );
     }
     let service = ServiceBuilder::new()
@@ -275,7 +284,8 @@ where
                 for _ in 0..calls {
                     let service = service.ready().await.expect("the service is ready");
                     let answer = service.call(REQUEST.clone()).await;
-                    let _ = black_box(answer.map_err(drop));
+                    // Who refuses has less to do.
+                    black_box(answer.expect("nothing is used up"));
                 }
                 start.elapsed()
             })
@@ -350,8 +360,8 @@ fn queues(criterion: &mut Criterion) {
             bencher.iter_custom(|calls| crowd.admit(calls));
         });
     };
-    measure("plain-both", limiters::ours);
-    measure("hubspot-both", hubspot_crowd);
+    measure("plain-stack", limiters::ours);
+    measure("hubspot-stack", hubspot_crowd);
     measure("tower-buffer-rate-limit", limiters::tower_rate_limit);
     measure("tower-resilience-sliding-log", limiters::resilience);
     measure("governor-emulated", limiters::governor_burst);
@@ -432,7 +442,7 @@ fn fastest(output: &Path, group: &str, name: &str) -> Option<f64> {
     per_call.map(|(time, calls)| time / calls).reduce(f64::min)
 }
 
-/// Ours against the aims: both layers below 2 us, at most 1/10 of `Buffer` + `RateLimit`, at most 2 % of a loopback call.
+/// Ours against the aims: both layers (those that limit and repeat) below 2 us, at most 1/10 of `Buffer` + `RateLimit`, at most 2 % of a loopback call.
 fn report(output: &Path) {
     for threads in [Threads::One, Threads::Workers] {
         let group = threads.group();
@@ -444,9 +454,11 @@ fn report(output: &Path) {
             "plain-token-limit",
             "plain-retry-after",
             "plain-both",
+            "plain-stack",
             "hubspot-token-limit",
             "hubspot-retry-after",
             "hubspot-both",
+            "hubspot-stack",
             "tower-buffer-rate-limit",
             "tower-concurrency-limit-retry",
             "tower-resilience-sliding-log",
@@ -476,8 +488,8 @@ fn report(output: &Path) {
     }
     println!("\n{WAITING} tasks waiting, ns of processor time per admission, all included:\n");
     let rows: Vec<Vec<String>> = [
-        "plain-both",
-        "hubspot-both",
+        "plain-stack",
+        "hubspot-stack",
         "tower-buffer-rate-limit",
         "tower-resilience-sliding-log",
         "governor-emulated",
@@ -491,7 +503,7 @@ fn report(output: &Path) {
     .into();
     support::print_table(&["service", "ns"], &rows);
     println!(
-        "\nAims, for both layers: < 2,000 ns, <= 0.100 of Buffer + RateLimit, <= 2 % of the loopback call."
+        "\nboth: RetryAfter and TokenLimit; stack: all four layers.\nAims, for both: < 2,000 ns, <= 0.100 of Buffer + RateLimit, <= 2 % of the loopback call."
     );
     println!("(cargo bench --bench overhead)");
 }

@@ -115,9 +115,8 @@ async fn with_headers_a_restart_is_not_refused() {
         let (refused, used) = restart(seed, Class::General, true, reads_figures).await;
         // The one that asks may come when all is used; nobody else does.
         assert!(refused <= 1, "{refused}");
-        // What the first one used ages evenly, or all at once after half a window.
-        let least = if seed % 2 == 1 { 250 } else { 150 };
-        assert!(used >= least, "{used}");
+        // Nobody knows when the first one used it, so the first window may pass with nothing but questions.
+        assert!(used >= 150, "{used}");
     }
 }
 

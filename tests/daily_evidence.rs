@@ -232,6 +232,28 @@ fn a_day_that_begins_anew_is_noticed() {
     assert!((795..=798).contains(&free), "{free}");
 }
 
+/// The figure that somebody has asked for may be minutes old: what we have counted ourselves since is used all the same.
+#[test]
+fn a_figure_that_was_asked_for_gives_nothing_back() {
+    let mut pool = Pool::new(1_000, 0, Zone::UTC);
+    for nth in 0..900 {
+        assert!(pool.call(NOON, Lane::Bulk, 1_000, 999 - nth));
+    }
+    let tell = |pool: &mut Pool, now, used| {
+        pool.0
+            .observe_daily_usage(at(now), Keys::SHARED, 0, 1_000, used)
+            .unwrap();
+    };
+    tell(&mut pool, NOON + 1, 600);
+    assert_eq!(pool.free(NOON + 2, Lane::Bulk), 100);
+    // More than our own count is of others.
+    tell(&mut pool, NOON + 1, 950);
+    assert_eq!(pool.free(NOON + 2, Lane::Bulk), 50);
+    // So old it cannot be: the server's day has begun anew.
+    tell(&mut pool, NOON + HOUR, 3);
+    assert_eq!(pool.free(NOON + HOUR, Lane::Bulk), 997);
+}
+
 #[test]
 fn a_figure_that_is_overtaken_is_no_new_day() {
     let mut pool = Pool::new(1_000, 0, Zone::UTC);

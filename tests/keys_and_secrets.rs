@@ -6,7 +6,7 @@ mod common;
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use common::capture::Capture;
@@ -19,6 +19,7 @@ use http_body_util::Full;
 use tokio::time::sleep;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::body::HeldBody;
+use tower_quota::clock::Clock;
 use tower_quota::core::Fingerprint;
 use tower_quota::hubspot::{self, HubspotSignals, Tier};
 use tower_quota::plan::{Limit, Plan, RouteClass, Rule, Scope, Zone};

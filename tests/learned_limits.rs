@@ -130,3 +130,56 @@ async fn others_are_told_of_when_they_come_and_when_they_have_gone() {
     assert!(told[0].contains("known=true"), "{}", told[0]);
     assert!(told[1].contains("known=false"), "{}", told[1]);
 }
+
+/// A lock, a move, an empty daily pool: such a refusal says nothing of who uses the burst, even when we have just used all of it.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_another_reason_is_no_sign_of_others() {
+    let daily: &[(&str, &str)] = &[("x-hubspot-ratelimit-daily-remaining", "0")];
+    for (status, more) in [(423, &[][..]), (477, &[]), (429, daily)] {
+        let capture = Capture::default();
+        let _guard = tracing::subscriber::set_default(capture.clone());
+        let server = Server::new(move |nth, _| {
+            let left = (189 - nth).to_string();
+            let mut told = vec![
+                ("x-hubspot-ratelimit-max", "190"),
+                ("x-hubspot-ratelimit-remaining", left.as_str()),
+            ];
+            let last = nth == 189;
+            told.extend(more.iter().filter(|_| last));
+            after(ms(10), at_once(if last { status } else { 200 }, &told, ""))
+        });
+        let quota = fresh_hubspot(Zone::UNKNOWN).build();
+        let api = patient(&quota).layer(server);
+        for _ in 0..190 {
+            api.clone().oneshot(get("t")).await.unwrap();
+        }
+        assert_eq!(
+            quota.usage("burst", &get("t")).unwrap().foreign,
+            0,
+            "{status}"
+        );
+        assert_eq!(
+            capture.events("tower_quota::foreign_use").len(),
+            0,
+            "{status}"
+        );
+        assert_eq!(
+            capture.events("tower_quota::credit_halved").len(),
+            0,
+            "{status}"
+        );
+    }
+}
+
+/// A refusal that must mean the daily pool, because it says to wait for so long, tells nothing of how the burst counts.
+#[tokio::test(start_paused = true)]
+async fn an_empty_day_costs_no_credit() {
+    let capture = Capture::default();
+    let _guard = tracing::subscriber::set_default(capture.clone());
+    let server = Server::new(|_, _| at_once(429, &[("retry-after", "3600")], ""));
+    let quota = fresh_hubspot(Zone::UTC).build();
+    let api = patient(&quota).layer(server);
+    api.oneshot(get("t")).await.unwrap();
+    assert_eq!(capture.events("tower_quota::daily_exhausted").len(), 1);
+    assert_eq!(capture.events("tower_quota::credit_halved").len(), 0);
+}

@@ -2,10 +2,11 @@
 //! at most, a lower quota is kept to, and nothing that a server says does harm.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 use std::time::{Duration, UNIX_EPOCH};
 
 use tower_quota::core::{
-    Admission, Claim, ForeignUse, Keys, Ledger, News, Now, Permit, Report, Tick, Usage,
+    Admission, Claim, ForeignUse, Keys, Ledger, News, Now, Permit, Progress, Report, Tick, Usage,
 };
 use tower_quota::plan::{FirstWindow, Lane, Limit, Plan, RouteClass};
 
@@ -404,4 +405,58 @@ fn nothing_is_claimed_of_what_is_not_there() {
     );
     assert!(!ledger.explains_refusals(at(1), Keys::SHARED, 7));
     ledger.refund(at(1), permit);
+}
+
+/// A request that is never answered keeps its own slot and nobody else's: what is known of others has aged after one window, and
+/// then one of us looks whether they are still there.
+#[test]
+fn a_request_that_hangs_holds_nobody_up_for_longer_than_a_window() {
+    let mut ledger = ledger(100);
+    let hangs = grant(&mut ledger, 19_000);
+    ask(&mut ledger, 20_000, &report(100, 50));
+    let first = grant(&mut ledger, 30_300);
+    assert!(try_grant(&mut ledger, 30_400).is_none(), "one looks");
+    // It hangs, too.
+    let Admission::Waiting(mut second) =
+        ledger.admit(at(30_400), Keys::SHARED, GENERAL, Lane::Bulk, Tick::NEVER)
+    else {
+        panic!("one looks");
+    };
+    let mut now = at(30_400);
+    let second = loop {
+        match ledger.poll(now, second, None) {
+            Progress::Granted(permit) => break permit,
+            Progress::Waiting { waiter, until } => {
+                second = waiter;
+                now.tick = until.expect("somebody must look again");
+                assert!(now.tick <= at(40_400).tick, "{:?}", now.tick);
+            }
+            Progress::Denied(denial) => panic!("{denial:?}"),
+        }
+    };
+    for permit in [hangs, first, second] {
+        ledger.abandon(at(50_000), permit);
+    }
+}
+
+/// Who waits for a response that tells nothing is woken by it, even if his time would be over before the next slot is free.
+#[test]
+fn an_answer_that_tells_nothing_wakes_who_waited_for_it() {
+    let mut ledger = ledger(100);
+    ask(&mut ledger, 20_000, &report(100, 50));
+    let first = grant(&mut ledger, 30_300);
+    let deadline = at(35_000).tick;
+    let Admission::Waiting(second) =
+        ledger.admit(at(30_400), Keys::SHARED, GENERAL, Lane::Bulk, deadline)
+    else {
+        panic!("one looks");
+    };
+    let Progress::Waiting { waiter, .. } = ledger.poll(at(30_400), second, Some(Waker::noop()))
+    else {
+        panic!("nothing has been heard");
+    };
+    assert_eq!(ledger.take_wakers().len(), 0);
+    ledger.settle(at(30_500), first, None);
+    assert_eq!(ledger.take_wakers().len(), 1);
+    assert!(ledger.poll(at(30_500), waiter, None).is_granted());
 }

@@ -7,25 +7,33 @@ use http::{Response, StatusCode};
 use crate::core::concurrency::{Evidence, Headroom, Left};
 use crate::plan::{Limit, Rule};
 use crate::quota::{Quota, Ticket};
-use crate::signal::{Observed, Outcome, Refusal, ResponseHead, Signals};
+use crate::signal::{Observed, Outcome, Refusal, Signals};
 use crate::{BoxError, QuotaError};
 
-/// Of the response itself, because a 429 is no error to the layers inside.
+/// Of the response itself, because a 429 is no error to the layers inside. Status and fields are enough; they are read only once,
+/// and whoever notes what the response says reads its body.
 pub(super) fn of_response<B>(
     quota: &Quota,
     ticket: &Ticket,
     headroom: Headroom,
-    response: &Response<B>,
+    response: &mut Response<B>,
 ) -> Evidence {
-    let read;
-    let signals = match quota.noted(response) {
-        Some(signals) => signals,
-        None => {
-            // Status and fields are enough; whoever notes what the response says reads its body.
-            read = quota.read(ticket, &ResponseHead::from(response), &[]);
-            &read
-        }
-    };
+    if let Some(signals) = quota.noted(response) {
+        return of_signals(quota, ticket, headroom, response.status(), signals);
+    }
+    let signals = quota.read_once(ticket, response);
+    let evidence = of_signals(quota, ticket, headroom, response.status(), &signals);
+    quota.attach(signals, response);
+    evidence
+}
+
+fn of_signals(
+    quota: &Quota,
+    ticket: &Ticket,
+    headroom: Headroom,
+    status: StatusCode,
+    signals: &Signals,
+) -> Evidence {
     match &signals.outcome {
         Outcome::Answered => Evidence::Answered {
             service_time: signals.service_time,
@@ -35,7 +43,7 @@ pub(super) fn of_response<B>(
             },
         },
         Outcome::Refused(refusal) if is_load(quota, ticket, refusal) => Evidence::Overloaded,
-        Outcome::Failed if is_overload(response.status()) => Evidence::Overloaded,
+        Outcome::Failed if is_overload(status) => Evidence::Overloaded,
         _ => Evidence::Nothing,
     }
 }

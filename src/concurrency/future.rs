@@ -156,13 +156,16 @@ fn hold(permit: &mut Option<Permit>) -> Option<Box<Paused>> {
 }
 
 /// The head of the response has arrived.
-fn settle<RB: Body>(permit: Option<Permit>, response: Response<RB>) -> Response<InFlightBody<RB>> {
+fn settle<RB: Body>(
+    permit: Option<Permit>,
+    mut response: Response<RB>,
+) -> Response<InFlightBody<RB>> {
     let Some(permit) = permit else {
         return response.map(|body| InFlightBody::new(body, None));
     };
     let shared = permit.shared();
     let headroom = shared.setup.settings.headroom;
-    let evidence = evidence::of_response(&shared.quota, permit.ticket(), headroom, &response);
+    let evidence = evidence::of_response(&shared.quota, permit.ticket(), headroom, &mut response);
     match shared.setup.release {
         Release::Head => {
             permit.over(&evidence);

@@ -293,8 +293,10 @@ impl Cell {
                     }
                 };
                 slots.cool(latest.before(credit).max(earliest), window, lane);
+                // Who had to wait for responses may go all the more when this one lets the others be forgotten.
+                let waits = slots.waits_for_responses(now.tick, window);
                 slots.answered(now.tick);
-                slots.waits_for_responses(now.tick, window)
+                waits
             }
             (Slots::Pool(pool), Kind::Pool(day)) => {
                 // The day must not begin after the request is over: it may have been counted in it.

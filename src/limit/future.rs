@@ -163,7 +163,7 @@ where
 /// again, and that one must find the pause.
 fn settle<RB: Body>(
     held: &mut Option<Permit>,
-    response: Response<RB>,
+    mut response: Response<RB>,
 ) -> Result<Response<PeekBody<RB>>, Box<Reading<RB>>> {
     let Some(mut permit) = held.take() else {
         return Ok(response.map(PeekBody::untouched));
@@ -172,10 +172,9 @@ fn settle<RB: Body>(
         permit.over(Ending::of(signals), Some(signals));
         return Ok(response.map(PeekBody::untouched));
     }
-    let head = ResponseHead::from(&response);
-    let signals = permit.quota().read(&permit.ticket(), &head, &[]);
+    let signals = permit.quota().read_once(&permit.ticket(), &mut response);
     let ending = Ending::of(&signals);
-    if permit.quota().wants_body(&head) {
+    if permit.quota().wants_body(&ResponseHead::from(&response)) {
         permit.observe(&signals);
         let (parts, body) = response.into_parts();
         return Err(Box::new(Reading {

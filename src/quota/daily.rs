@@ -73,7 +73,8 @@ impl Quota {
 
     /// Tells how much of the daily pool `limit` of the token and account of `request` has been used today, and how much it holds: because
     /// somebody has asked the server. What that is more than our own count has been used by others, or before this process
-    /// began. A `quota` of zero is not believed.
+    /// began. It may be five minutes old: it gives nothing back of what has been heard or counted since, and what is told in the
+    /// first ten minutes of a day may be passed over. A `quota` of zero is not believed.
     ///
     /// # Errors
     ///

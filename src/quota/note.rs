@@ -8,7 +8,7 @@ use http::Response;
 use super::{Quota, Ticket};
 use crate::body::LONGEST_READ;
 use crate::core::{Keys, Ledger, Now, Patience, Subject, Tick};
-use crate::signal::{Noted, Outcome, Refusal, ResponseHead, Signals};
+use crate::signal::{Origin, Outcome, Refusal, ResponseHead, Signals};
 
 /// Pause of a token that knows no window, when the response does not say how long.
 const PAUSE_WITHOUT_WINDOW: Duration = Duration::from_secs(1);
@@ -63,7 +63,22 @@ impl Quota {
     /// The signals that a layer of the same quota further inside has read and noted already.
     pub(crate) fn noted<'a, B>(&self, response: &'a Response<B>) -> Option<&'a Signals> {
         let signals = response.extensions().get::<Signals>()?;
-        (signals.noted.0 == Some(self.0.number)).then_some(signals)
+        let Origin { quota, noted } = signals.origin;
+        (quota == Some(self.0.number) && noted).then_some(signals)
+    }
+
+    /// Attaches signals that were read from the head of the response, for a layer further outside to note.
+    pub(crate) fn attach<B>(&self, mut signals: Signals, response: &mut Response<B>) {
+        signals.origin.quota = Some(self.0.number);
+        response.extensions_mut().insert(signals);
+    }
+
+    /// What the head of the response says, read by a layer further inside or now.
+    pub(crate) fn read_once<B>(&self, ticket: &Ticket, response: &mut Response<B>) -> Signals {
+        match response.extensions_mut().remove::<Signals>() {
+            Some(signals) if signals.origin.quota == Some(self.0.number) => signals,
+            _ => self.read(ticket, &ResponseHead::from(&*response), &[]),
+        }
     }
 
     /// Acts on the signals and attaches them to the response.
@@ -84,11 +99,9 @@ impl Quota {
                 seconds = length.as_secs_f64(),
             );
         }
-        if let Outcome::Refused(refusal) = &signals.outcome {
-            self.distrust(ticket, refusal);
-        }
-        signals.noted = Noted(Some(self.0.number));
-        response.extensions_mut().insert(signals);
+        self.distrust(ticket, &signals);
+        signals.origin.noted = true;
+        self.attach(signals, response);
     }
 
     /// Pauses whom the head of a response concerns, for as long as its body is read.
@@ -197,7 +210,15 @@ impl Quota {
     }
 
     /// What refuses us although we hold no more than it allows does not count as we assume.
-    fn distrust(&self, ticket: &Ticket, refusal: &Refusal) {
+    fn distrust(&self, ticket: &Ticket, signals: &Signals) {
+        let Outcome::Refused(refusal) = &signals.outcome else {
+            return;
+        };
+        if matches!(self.concerned(ticket, signals), Some(Subject::Limit(limit)) if self.is_daily(limit))
+        {
+            // An empty day says nothing of how requests are counted in a window.
+            return;
+        }
         for (index, limit) in self.plan().limits().iter().enumerate() {
             let is_meant = match refusal {
                 Refusal::Limit(name) => limit.name() == name,

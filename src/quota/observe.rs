@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Permit, Quota, Ticket};
 use crate::core::{self, ForeignUse, Ledger, News, Now, Report};
 use crate::plan::Limit;
-use crate::signal::{Outcome, Signals};
+use crate::signal::{Outcome, Refusal, Signals};
 
 impl Permit {
     /// Tells the ledger what the response says of the limits that govern its request, whose slots are still held.
@@ -42,7 +42,7 @@ impl Permit {
                 remaining: observed.remaining,
                 window: observed.window,
                 service_time: signals.service_time,
-                refused: matches!(signals.outcome, Outcome::Refused(_)),
+                refused: refuses(&signals.outcome, &observed.limit),
             };
             let heard = ledger.observe(now, permit, limit, &report);
             if heard != News::default() {
@@ -83,6 +83,15 @@ impl Permit {
                 requests = requests.unwrap_or(0),
             );
         }
+    }
+}
+
+/// Whether it may have been this limit that refused the request, so that it was not counted.
+fn refuses(outcome: &Outcome, limit: &str) -> bool {
+    match outcome {
+        Outcome::Refused(Refusal::Limit(name)) => name == limit,
+        Outcome::Refused(Refusal::Token) => true,
+        _ => false,
     }
 }
 

@@ -35,16 +35,18 @@ pub struct Signals {
     pub service_time: Option<Duration>,
     /// What the response says of single limits.
     pub observed: Vec<Observed>,
-    /// In whose ledger they have been noted.
-    pub(crate) noted: Noted,
+    pub(crate) origin: Origin,
 }
 
-/// The number of the quota in whose ledger signals have been noted. It is no part of what the response says, so signals that
-/// differ only in this are equal.
+/// Which quota has read signals, and whether they have been noted in its ledger. It is no part of what the response says, so
+/// signals that differ only in this are equal.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Noted(pub(crate) Option<NonZeroU64>);
+pub(crate) struct Origin {
+    pub(crate) quota: Option<NonZeroU64>,
+    pub(crate) noted: bool,
+}
 
-impl PartialEq for Noted {
+impl PartialEq for Origin {
     fn eq(&self, _: &Self) -> bool {
         true
     }
@@ -58,7 +60,7 @@ impl Signals {
             retry_after: None,
             service_time: None,
             observed: Vec::new(),
-            noted: Noted::default(),
+            origin: Origin::default(),
         }
     }
 }

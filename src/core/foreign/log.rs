@@ -92,6 +92,10 @@ impl Log {
         self.entries.get(nth).map(|(time, _)| *time)
     }
 
+    pub(super) fn last(&self) -> Option<Tick> {
+        self.entries.back().map(|(time, _)| *time)
+    }
+
     pub(super) fn total(&self) -> f64 {
         self.total
     }

@@ -95,6 +95,8 @@ pub(super) struct Foreign {
     steps: f64,
     /// Time on the network, both ways: half of the responses take less. Without service times, the least.
     network: Duration,
+    /// What we kept to when we last sent something.
+    quota: u32,
     /// When the next request may go, so that they do not go all at once.
     next: Tick,
 }
@@ -124,6 +126,7 @@ impl Foreign {
             measured: inside(sample.sent).after(length),
             steps: f64::from(STEPS / 2),
             network: sample.network(),
+            quota: sample.used,
             next: Tick::ZERO,
         };
         for (latest, slots) in own {
@@ -154,12 +157,19 @@ impl Foreign {
 
     /// We send a request, or are about to. `quota` is what we keep to.
     pub(super) fn sent(&mut self, now: Tick, quota: u32) {
-        let left = (f64::from(quota) - self.known(now)).max(1.0);
+        self.quota = quota;
+        let gap = self.gap(now);
         let now = self.inside(now);
         self.own.add(self.on_grid(now), 1.0);
         // A timer may be late, and its steps longer than the gap.
         let due = self.next.max(now.before(self.grain()));
-        self.next = due.after(self.length.mul_f64(PACE / left));
+        self.next = due.after(gap);
+    }
+
+    /// The time between two of our requests, for what is left to us.
+    fn gap(&self, now: Tick) -> Duration {
+        let left = (f64::from(self.quota) - self.known(now)).max(1.0);
+        self.length.mul_f64(PACE / left)
     }
 
     /// The request whose slot was taken then was not sent after all.
@@ -249,6 +259,9 @@ impl Foreign {
         let forgotten = self.newest.before(self.length + self.length / OLDEST);
         self.own.forget(forgotten);
         self.others.forget(forgotten);
+        // There may be much more left to us than when the gap was set.
+        let next = self.inside(sample.arrived).after(self.gap(sample.arrived));
+        self.next = self.next.min(next);
     }
 
     /// So many more are in the window at `until` than we knew of: they came evenly since we looked last.
@@ -343,8 +356,10 @@ impl Foreign {
         }
         let silence = self.silence(now);
         if silence >= self.length {
-            // All that we knew of has left. Whether there are new ones the next response tells; until then nobody else goes.
-            return if held == 0 { 0 } else { u32::MAX };
+            // All that we knew of has left. Whether there are new ones the next response tells; until then nobody else goes, unless
+            // it does not come.
+            let asks = held > 0 && self.inside(now) < self.unanswered();
+            return if asks { u32::MAX } else { 0 };
         }
         let known = self.known(now);
         let coming = self.rate() * silence.as_secs_f64();
@@ -376,9 +391,18 @@ impl Foreign {
         let leaves = self.others.time(oldest).map(leaves);
         let silent = self.newest.after(self.length / 2).next();
         let stale = self.newest.after(self.length);
-        let later = [Some(self.next), leaves, Some(silent), Some(stale)];
-        let next = later.into_iter().flatten().filter(|at| *at > now).min();
+        let unanswered = self.unanswered();
+        let later = [self.next, silent, stale, unanswered].map(Some);
+        let later = later.into_iter().chain([leaves]);
+        let next = later.flatten().filter(|at| *at > now).min();
         next.map(|at| at.before(self.length * 2))
+    }
+
+    /// From then on nobody waits any longer for the response to what we sent last.
+    fn unanswered(&self) -> Tick {
+        self.own
+            .last()
+            .map_or(Tick::ZERO, |at| at.after(self.length))
     }
 
     /// Whether all that we knew of has left.

@@ -13,6 +13,9 @@ use crate::error::ConfigError;
 /// A reset is never further away: no day is longer.
 const FURTHEST_RESET: Duration = Duration::from_secs(25 * 60 * 60);
 
+/// A figure that somebody has asked for may be this old: it is not counted with every request, and HubSpot's is cached.
+const OLDEST_FIGURE: Duration = Duration::from_secs(5 * 60);
+
 impl Ledger {
     /// When the daily pool `limit` of these keys is filled again; `None` when it is no daily pool.
     pub fn next_reset(&mut self, now: Now, keys: Keys, limit: usize) -> Option<Tick> {
@@ -116,7 +119,9 @@ impl Ledger {
         self.learn(now, id, permit.began(), quota, remaining)
     }
 
-    /// Somebody has asked the server how many requests the daily pool `limit` of these keys holds, and how many have been used.
+    /// Somebody has asked the server how many requests the daily pool `limit` of these keys holds, and how many have been used. That
+    /// may be five minutes old, so that it gives nothing back of what has been heard or counted since, and what is told in the
+    /// first ten minutes of a day may be passed over.
     ///
     /// # Errors
     ///
@@ -134,7 +139,8 @@ impl Ledger {
         if let Some(place) = self.place(Subject::Limit(limit)) {
             let id = self.table.open(place, &keys);
             let left = quota.saturating_sub(used);
-            self.learn(now, id, now.tick, Some(quota), Some(left));
+            let counted = now.tick.before(OLDEST_FIGURE);
+            self.learn(now, id, counted, Some(quota), Some(left));
             self.pump(now, None);
         }
         Ok(())

@@ -26,7 +26,7 @@ pub struct Report {
     pub window: Option<Duration>,
     /// How long the server worked after it had counted the request.
     pub service_time: Option<Duration>,
-    /// Whether the server refused the request.
+    /// Whether this limit refused the request, so that it was not counted.
     pub refused: bool,
 }
 
