@@ -204,3 +204,27 @@ fn low_headroom_halves_once_per_window_and_little_headroom_grows_by_one() {
         "nothing bad has come, so that it doubles"
     );
 }
+
+/// They were not out for long enough to say that a full crowd is borne.
+#[test]
+fn who_gives_up_at_once_does_not_raise_the_limit() {
+    let mut client = Client::new(4);
+    for _ in 0..10 {
+        let crowd: Vec<_> = std::iter::from_fn(|| client.enter()).collect();
+        assert_eq!(crowd.len(), 4);
+        client.now = client.now.after(10 * MS);
+        for place in crowd {
+            client.crowds.leave(client.now, place);
+        }
+        client.now = client.now.after(2 * ROUND_TRIP);
+    }
+    assert_eq!((client.limit(), client.last_change()), (4, None));
+
+    // Whoever is out for longer has been accepted, and may give up then.
+    let crowd: Vec<_> = std::iter::from_fn(|| client.enter()).collect();
+    client.now = client.now.after(2 * ROUND_TRIP);
+    for place in crowd {
+        client.crowds.leave(client.now, place);
+    }
+    assert_eq!(client.limit(), 8);
+}

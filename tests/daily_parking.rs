@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{DAILY_BODY, HOUR, SECOND, Server, at_once, get, most_in_window};
+use common::{DAILY_BODY, HOUR, SECOND, Server, after, at_once, get, most_in_window};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 use tower_quota::clock::Clock;
@@ -162,4 +162,29 @@ async fn a_herd_that_meets_a_refusal_parks_through_the_whole_stack() {
     assert_eq!(times.len(), 1_001);
     assert!(times[1] >= 4 * HOUR, "{:?}", times[1]);
     assert!(most_in_window(&times, 10 * SECOND) <= 100);
+}
+
+/// One at a time goes, and each takes 5 s: the last has his turn long after `max_wait`.
+#[tokio::test(start_paused = true)]
+async fn a_herd_that_has_parked_may_also_wait_for_its_turn_further_inside() {
+    let quota = quota(10, 100, DailyExhausted::Park, midnight());
+    for _ in 0..10 {
+        let api = TokenLimitLayer::new(&quota).layer(Server::fine());
+        api.oneshot(get("t")).await.unwrap();
+    }
+    let server = Server::new(|_, _| after(5 * SECOND, at_once(200, &[], "")));
+    let stack = StackLayer::new(&quota).max_wait(10 * SECOND);
+    let api = stack.max_concurrency(1).layer(server.clone());
+    let mut herd = JoinSet::new();
+    for _ in 0..10 {
+        herd.spawn(api.clone().oneshot(get("t")));
+    }
+    while let Some(done) = herd.join_next().await {
+        done.unwrap().unwrap();
+    }
+    let times: Vec<_> = server.log().iter().map(|seen| seen.at).collect();
+    assert!(
+        times[0] >= DAY && times[9] >= DAY + 45 * SECOND,
+        "{times:?}"
+    );
 }

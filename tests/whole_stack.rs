@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_quota::hubspot::{self, Tier};
 use tower_quota::plan::Zone;
-use tower_quota::sim::{ClassStats, Latency, Sim, SimService, Stats};
+use tower_quota::sim::{ClassStats, Latency, Others, Sim, SimService, Stats};
 use tower_quota::{Quota, TokenLimitLayer};
 
 type Call = Request<Full<Bytes>>;
@@ -146,4 +146,39 @@ async fn every_class_gets_beside_the_others_what_it_gets_alone() {
         let share = together as f64 / alone as f64;
         assert!(share >= 0.95, "class {nth}: {together} of {alone}");
     }
+}
+
+/// Searches say nothing of those who use them, too, so that some are refused. That is no load that the other calls cause.
+#[tokio::test(start_paused = true)]
+async fn a_stranger_on_the_searches_does_not_slow_the_other_calls() {
+    let counted = async |searches: f64| {
+        let sim = Sim::builder()
+            .latency(Latency::WAN)
+            .service_time(Latency::constant(2 * SECOND))
+            .others(Others::search(searches))
+            .seed(3)
+            .build()
+            .unwrap();
+        let stack = hubspot::stack(&professional()).max_wait(FOREVER);
+        let mut crowd = JoinSet::new();
+        let (layer, server) = (stack.clone(), sim.clone());
+        crowd.spawn(async move { make(&layer, &server, 400, usize::MAX, general).await });
+        for _ in 0..40 {
+            let api = stack.layer(sim.service());
+            // Some are refused to the end.
+            crowd.spawn(async move {
+                loop {
+                    let _ = api.clone().oneshot(search()).await.unwrap();
+                }
+            });
+        }
+        tokio::time::sleep(120 * SECOND).await;
+        let stats = sim.stats();
+        assert_eq!(stats.general.refused_window, 0);
+        (stats.general.counted, stats.search.refused_window)
+    };
+    let (alone, _) = counted(0.001).await;
+    let (beside, refused) = counted(3.5).await;
+    assert!(refused > 0, "nobody was in the way");
+    assert!(beside * 100 >= alone * 95, "{beside} of {alone}");
 }

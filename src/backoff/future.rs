@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::policy::{Attempts, Policy, Verdict};
 use crate::body::{HeldBody, Hold, Peek, PeekBody};
-use crate::quota::{Acquire, Parked, Patience, Permit, Provisional, Quota, Ticket};
+use crate::quota::{Acquire, Patience, Provisional, Quota, Ticket};
 use crate::request::RequestHead;
 use crate::signal::{Outcome, ResponseHead, Signals};
 use crate::{BoxError, QuotaError};
@@ -123,7 +123,9 @@ where
                 }
                 StateProj::Gate { acquire } => match ready!(Pin::new(acquire).poll(cx)) {
                     Ok(permit) => {
-                        original.note_parking(&permit);
+                        if let Some(parts) = &mut original.parts {
+                            permit.note_parking(&mut parts.extensions);
+                        }
                         Step::Ready
                     }
                     Err(error) => Step::End(original.denied(error)),
@@ -220,13 +222,6 @@ impl<B: Body, RB: Body> Original<B, RB> {
             && self
                 .ticket()
                 .is_some_and(|ticket| self.quota().paused_until(&ticket).is_some())
-    }
-
-    /// Whoever has waited for a daily pool here may wait for his slots further inside as long as it takes.
-    fn note_parking(&mut self, permit: &Permit) {
-        if let Some(parts) = self.parts.as_mut().filter(|_| permit.has_parked()) {
-            parts.extensions.insert(Parked);
-        }
     }
 
     fn gate(&self) -> Step<RB> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 
 use crate::core::concurrency::{Evidence, Headroom, Left};
-use crate::plan::Rule;
+use crate::plan::{Limit, Rule};
 use crate::quota::{Quota, Ticket};
 use crate::signal::{Observed, Outcome, Refusal, Signals};
 use crate::{BoxError, QuotaError};
@@ -57,8 +57,8 @@ pub(super) fn of_error(error: &BoxError) -> Evidence {
     }
 }
 
-/// A locked record, a moved account, a day that is used up and a window that others are known to use are refusals, too, but not
-/// for load.
+/// A locked record, a moved account, a day that is used up, a window that others are known to use and one that governs only some
+/// classes are refusals, too, but not for load that concerns all requests of the token.
 fn is_load(quota: &Quota, ticket: &Ticket, refusal: &Refusal) -> bool {
     match refusal {
         // It may have been any of them.
@@ -70,8 +70,10 @@ fn is_load(quota: &Quota, ticket: &Ticket, refusal: &Refusal) -> bool {
         }
         Refusal::Limit(name) => {
             let limit = quota.plan().limit(name);
-            !limit.is_some_and(|limit| matches!(limit.rule(), Rule::Calendar { .. }))
-                && !quota.explains_refusals(ticket, name)
+            let is_narrow = |limit: &Limit| {
+                limit.classes().is_some() || matches!(limit.rule(), Rule::Calendar { .. })
+            };
+            !limit.is_some_and(is_narrow) && !quota.explains_refusals(ticket, name)
         }
         Refusal::Account | Refusal::Request => false,
     }

@@ -23,8 +23,10 @@
 //!
 //! | what | is taken for |
 //! |---|---|
-//! | 429, 503, 504 (408, 524, 529), a refusal of the token or of a rolling limit | overload |
+//! | 429, 503, 504 (408, 524, 529), a refusal of the token or of a rolling limit for all classes | overload |
 //! | an error from inside: a timeout, a lost connection | overload |
+//! | a refusal of a rolling limit that governs some classes only, as of searches: its pause is enough, the others go on | nothing |
+//! | a refusal by a window that others are known to use | nothing |
 //! | 423, 425, 500, 502, a daily pool that is used up, the moved account of HubSpot's 477 | nothing |
 //! | a caller who gives up | nothing |
 //! | all other answers | support, when the request filled the limit |
@@ -56,7 +58,8 @@
 //! First come, first served, in two lanes: [`Lane::Interactive`](crate::request::Lane) goes before `Bulk`, but at most eight in a row
 //! while one of `Bulk` waits. A wait ends after [`max_wait`](AdaptiveConcurrencyLayer::max_wait) or at the request's
 //! [`Deadline`](crate::request::Deadline), with a [`QuotaError`](crate::QuotaError) whose limit is `concurrency`. Who waits while a
-//! pause begins does not go into it: when his turn comes he gives it away, and stands where he stood when the pause is over.
+//! pause begins does not go into it: when his turn comes he gives it away, and stands where he stood when the pause is over. The
+//! slots that he has taken further outside stay his, also while he [parks](crate::quota::DailyExhausted::Park) for hours.
 //!
 //! # Readiness
 //!

@@ -95,6 +95,9 @@ where
             let answer = match state.as_mut().project() {
                 StateProj::Admit { acquire } => match ready!(Pin::new(acquire).poll(cx)) {
                     Ok(granted) => {
+                        if let Some((_, request)) = call {
+                            granted.note_parking(request.extensions_mut());
+                        }
                         *permit = Some(granted);
                         state.set(State::Ready);
                         continue;

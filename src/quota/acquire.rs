@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Request;
+use http::{Extensions, Request};
 
 use super::alarm::Alarm;
-use super::{Patience, Quota, Ticket};
+use super::{Parked, Patience, Quota, Ticket};
 use crate::core::{self, Admission, Progress, Tick, WaiterId};
 use crate::error::QuotaError;
 use crate::request::RequestHead;
@@ -181,6 +181,13 @@ impl Permit {
     /// Whether it was ready to wait for a daily pool to be filled again.
     pub(crate) fn has_parked(&self) -> bool {
         self.inner.as_ref().is_some_and(core::Permit::has_parked)
+    }
+
+    /// Whoever has waited for a daily pool here may wait for what else he needs further inside as long as it takes.
+    pub(crate) fn note_parking(&self, extensions: &mut Extensions) {
+        if self.has_parked() {
+            extensions.insert(Parked);
+        }
     }
 
     /// Marks the request as sent.

@@ -36,7 +36,7 @@ use std::time::Duration;
 pub(crate) use self::acquire::{Acquire, Ending, Permit};
 pub(crate) use self::alarm::Alarm;
 pub use self::daily::DailyExhausted;
-pub(crate) use self::daily::Parked;
+use self::daily::Parked;
 pub(crate) use self::note::Provisional;
 pub use self::observe::PlanCheck;
 pub(crate) use self::patience::Patience;

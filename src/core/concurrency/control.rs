@@ -127,6 +127,11 @@ impl Control {
         }
     }
 
+    /// A request was given up: that nobody is refused from here on says nothing of a full crowd, until it is full again.
+    pub(super) fn gave_up(&mut self) {
+        self.filled = None;
+    }
+
     /// When the limit will rise by itself if nothing bad comes; see [`Control::rise`].
     pub(super) fn rises_at(&self, settings: &Settings) -> Option<Tick> {
         let may = settings.headroom == Headroom::Unexplained

@@ -189,7 +189,7 @@ impl Crowds {
     /// The request is over: its place goes to the next in line.
     pub fn over(&mut self, now: Tick, place: Place, evidence: &Evidence) {
         self.hear(now, &place, evidence);
-        self.leave(now, place);
+        self.free(now, place);
     }
 
     /// What became of a request that keeps its place, because its response is still being read.
@@ -205,6 +205,14 @@ impl Crowds {
 
     /// The place is free again; nothing is learnt from it.
     pub fn leave(&mut self, now: Tick, place: Place) {
+        let now = self.advance(now);
+        // What it has shown by being out until now counts.
+        self.settle(now, place.crowd);
+        self.crowds[place.crowd as usize].control.gave_up();
+        self.free(now, place);
+    }
+
+    fn free(&mut self, now: Tick, place: Place) {
         let now = self.advance(now);
         let crowd = &mut self.crowds[place.crowd as usize];
         crowd.in_flight -= 1;
