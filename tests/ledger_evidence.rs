@@ -449,6 +449,22 @@ fn a_request_that_hangs_holds_nobody_up_for_longer_than_a_window() {
     }
 }
 
+/// Nor does one that was given up and may arrive much later.
+#[test]
+fn a_request_that_was_given_up_holds_nobody_up_for_as_long_as_it_may_be_late() {
+    let mut ledger = ledger(100);
+    let slow = grant(&mut ledger, 0);
+    ledger.settle(at(40_000), slow, None);
+    let late = grant(&mut ledger, 41_000);
+    ledger.abandon(at(41_500), late);
+    let hangs = grant(&mut ledger, 49_000);
+    ask(&mut ledger, 50_000, &report(100, 50));
+    let first = grant(&mut ledger, 60_300);
+    for permit in [hangs, first] {
+        ledger.abandon(at(61_000), permit);
+    }
+}
+
 /// Who waits for a response that tells nothing is woken by it, even if his time would be over before the next slot is free.
 #[test]
 fn an_answer_that_tells_nothing_wakes_who_waited_for_it() {
