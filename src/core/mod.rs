@@ -66,6 +66,7 @@
 mod cell;
 mod claims;
 pub mod concurrency;
+mod distrust;
 mod foreign;
 mod keys;
 mod kind;

@@ -1,7 +1,10 @@
 //! What the limits of an API are: plain data.
 //!
 //! A [`Plan`] lists the [`Limit`]s of one API and tier. Each limit has a name, a [`Scope`] (who shares it), a [`Rule`] (how
-//! much in which window) and the [`RouteClass`]es it governs. Nothing here knows a clock, a request or a layer.
+//! much in which window) and the [`RouteClass`]es it governs. Nothing here knows a clock or a layer.
+//!
+//! Beside it stands how a program means to use what it has: which [`Lane`] a request is in, how much of a limit is kept for the
+//! urgent one ([`Reserve`]), and what is assumed when the process starts ([`ColdStart`]).
 //!
 //! ```
 //! use std::time::Duration;
