@@ -350,6 +350,47 @@ fn the_pace_spreads_bulk_over_the_rest_of_the_day_and_is_never_a_burst() {
     );
 }
 
+/// What changes the day changes the pace: more requests, an earlier reset, a server that has begun anew, one that was not sent.
+#[test]
+fn the_pace_follows_what_is_left() {
+    let spent = || {
+        let mut pool = Pool::new(10, 0, Zone::UTC);
+        pool.0.set_pace(at(0), 0, true).unwrap();
+        let mut now = NOON;
+        for left in (1..10).rev() {
+            while !pool.call(now, Lane::Bulk, 20_000, 19_990 + left) {
+                now += MINUTE;
+            }
+        }
+        // One is left, until midnight.
+        assert!(pool.send(now + MINUTE, Lane::Bulk).is_none());
+        (pool, now)
+    };
+
+    let (mut more, now) = spent();
+    more.0.set_quota(at(now), 0, 10_000).unwrap();
+    assert!(more.send(now + 2 * MINUTE, Lane::Bulk).is_some());
+
+    let (mut earlier, now) = spent();
+    let reset = wall(now + MINUTE);
+    earlier
+        .0
+        .set_next_reset(at(now), Keys::SHARED, 0, reset)
+        .unwrap();
+    assert!(earlier.send(now + MINUTE, Lane::Bulk).is_some());
+
+    let (mut anew, now) = spent();
+    assert!(anew.call(now + 1, Lane::Interactive, 20_000, 19_999));
+    assert!(anew.send(now + HOUR, Lane::Bulk).is_some());
+
+    let mut unsent = Pool::new(2, 0, Zone::UTC);
+    unsent.0.set_pace(at(0), 0, true).unwrap();
+    let permit = unsent.send(NOON, Lane::Bulk).unwrap();
+    unsent.0.refund(at(NOON), permit);
+    assert!(unsent.send(NOON, Lane::Bulk).is_some());
+    assert!(unsent.send(NOON, Lane::Bulk).is_none());
+}
+
 #[test]
 fn who_waits_for_his_turn_is_told_when_it_comes() {
     let mut pool = Pool::new(12, 0, Zone::UTC);

@@ -132,15 +132,6 @@ async fn all_seeds(share: f64, at_once: u32, seeds: u64, time: Duration) -> Figu
     sum
 }
 
-/// Prints the figures of ten seeds: `cargo test --release --test foreign_use -- --ignored --nocapture`.
-#[tokio::test(start_paused = true)]
-#[ignore = "takes long"]
-async fn figures_of_ten_seeds() {
-    for (share, at_once) in [(0.3, 1), (0.7, 1), (0.3, 20), (0.7, 20)] {
-        all_seeds(share, at_once, 10, Duration::from_secs(1_200)).await;
-    }
-}
-
 const TIME: Duration = Duration::from_secs(600);
 
 #[tokio::test(start_paused = true)]

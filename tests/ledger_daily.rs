@@ -275,6 +275,29 @@ fn a_wall_clock_that_is_set_right_ends_the_day_in_time() {
     assert!(admit(&mut ledger, DAY).is_some());
 }
 
+/// Two read the clock one after the other and come to the ledger the other way round, or the clock is set back a little: also on
+/// the longest day that is the same day.
+#[test]
+fn a_wall_clock_that_is_set_back_a_little_does_not_end_the_day() {
+    let mut ledger = ledger(1, Zone::UTC);
+    let permit = send(&mut ledger, HOUR).unwrap();
+    ledger.settle(at(HOUR), permit, None);
+    let longest = wall(26 * HOUR);
+    ledger
+        .set_next_reset(at(HOUR), Keys::SHARED, 0, longest)
+        .unwrap();
+    let back = Now {
+        wall: wall(HOUR) - Duration::from_secs(10),
+        ..at(HOUR)
+    };
+    assert_eq!(
+        ledger.next_reset(back, Keys::SHARED, 0),
+        Some(at(26 * HOUR + 10).tick)
+    );
+    assert!(admit(&mut ledger, 26 * HOUR - 1).is_none());
+    assert!(admit(&mut ledger, 26 * HOUR).is_some());
+}
+
 /// T35: the new figure applies at once; and the day goes on when its zone is learnt.
 #[test]
 fn the_pool_may_change_in_the_middle_of_the_day() {
@@ -423,4 +446,29 @@ fn whoever_asks_in_vain_leaves_it_to_the_next() {
     };
     ledger.fail(at(HOUR + 1), asks);
     assert!(ledger.poll(at(HOUR + 1), next, None).is_granted());
+}
+
+/// And when the one that asks is never answered, another one asks at the next full hour.
+#[test]
+fn who_asks_and_hangs_holds_the_others_up_for_an_hour_at_most() {
+    let mut ledger = ledger(2, Zone::UNKNOWN);
+    ledger.pause(at(10), Keys::SHARED, Subject::Limit(0), at(HOUR).tick);
+    let hangs = send(&mut ledger, HOUR).unwrap();
+    let Admission::Waiting(next) =
+        ledger.admit(at(HOUR), Keys::SHARED, GENERAL, Lane::Bulk, Tick::NEVER)
+    else {
+        panic!("one asks");
+    };
+    let Progress::Waiting { waiter, until } = ledger.poll(at(HOUR), next, None) else {
+        panic!("one asks");
+    };
+    assert_eq!(until, Some(at(2 * HOUR).tick));
+    let Progress::Granted(mut asks) = ledger.poll(at(2 * HOUR), waiter, None) else {
+        panic!("another one asks");
+    };
+    asks.mark_sent(at(2 * HOUR).tick);
+    assert!(admit(&mut ledger, 2 * HOUR).is_none(), "only one");
+    ledger.settle(at(2 * HOUR + 1), asks, None);
+    assert!(admit(&mut ledger, 2 * HOUR + 1).is_some());
+    ledger.abandon(at(2 * HOUR + 2), hangs);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use tower_quota::core::{
     Admission, Claim, ForeignUse, Keys, Ledger, News, Now, Permit, Progress, Report, Tick, Usage,
 };
-use tower_quota::plan::{FirstWindow, Lane, Limit, Plan, RouteClass};
+use tower_quota::plan::{FirstWindow, Lane, Limit, Plan, Reserve, RouteClass};
 
 const GENERAL: RouteClass = RouteClass::General;
 const WINDOW: Duration = Duration::from_secs(10);
@@ -334,6 +334,16 @@ fn a_lower_quota_is_kept_to_until_the_server_says_otherwise() {
     assert_eq!(usage(&mut ledger, 800).foreign, 0);
 }
 
+/// A share is kept of what is in force.
+#[test]
+fn a_reserved_share_is_one_of_the_lower_quota() {
+    let mut ledger = ledger(100);
+    ledger.set_reserve(at(0), 0, Reserve::Share(0.2)).unwrap();
+    ask(&mut ledger, 10, &report(20, 19));
+    let granted = (0..100).map_while(|_| try_grant(&mut ledger, 110)).count();
+    assert_eq!(granted, 15, "one has gone already");
+}
+
 /// Somebody pays for more than the plan uses: the plan is kept to, and what others use of the rest is not taken from us.
 #[test]
 fn a_higher_quota_is_told_and_not_used() {
@@ -436,6 +446,22 @@ fn a_request_that_hangs_holds_nobody_up_for_longer_than_a_window() {
     };
     for permit in [hangs, first, second] {
         ledger.abandon(at(50_000), permit);
+    }
+}
+
+/// Nor does one that was given up and may arrive much later.
+#[test]
+fn a_request_that_was_given_up_holds_nobody_up_for_as_long_as_it_may_be_late() {
+    let mut ledger = ledger(100);
+    let slow = grant(&mut ledger, 0);
+    ledger.settle(at(40_000), slow, None);
+    let late = grant(&mut ledger, 41_000);
+    ledger.abandon(at(41_500), late);
+    let hangs = grant(&mut ledger, 49_000);
+    ask(&mut ledger, 50_000, &report(100, 50));
+    let first = grant(&mut ledger, 60_300);
+    for permit in [hangs, first] {
+        ledger.abandon(at(61_000), permit);
     }
 }
 

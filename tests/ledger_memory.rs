@@ -190,7 +190,8 @@ fn nothing_that_matters_is_ever_forgotten() {
     );
 }
 
-/// Others who use the quota of a key are remembered until what they used has aged, and a little longer; then the key is blank.
+/// Others who use the quota of a key are remembered until what they used has aged, and a little longer; then the key is
+/// blank.
 #[test]
 fn what_is_known_of_others_is_forgotten_in_its_time() {
     let mut ledger = ledger([Limit::rolling("burst", 100, Duration::from_secs(10))]);
@@ -200,8 +201,10 @@ fn what_is_known_of_others_is_forgotten_in_its_time() {
     ledger.observe(at(20 * S), &permit, 0, &said);
     ledger.settle(at(20 * S), permit, None);
     churn(&mut ledger, 29 * S, 200);
-    let others = ledger.usage(at(29 * S), keys(7), 0).unwrap().foreign;
-    assert!((1..10).contains(&others), "{others}");
+    let mut others = |at| ledger.usage(at, keys(7), 0).unwrap().foreign;
+    // Nobody knows when they came.
+    assert!((45..=50).contains(&others(at(29 * S))));
+    assert_eq!(others(at(31 * S)), 0);
     churn(&mut ledger, 100 * S, 200);
     assert!(ledger.cells() <= 3, "{}", ledger.cells());
     // A key that is used alone has nothing of the kind.

@@ -17,7 +17,7 @@ impl Kind {
     pub(super) fn new(rule: &Rule, reserve: Reserve, paced: bool) -> Self {
         match rule {
             Rule::Rolling { quota, window } => {
-                Kind::Rolling(Window::new(*quota, *window).with_reserve(reserve.of(*quota)))
+                Kind::Rolling(Window::new(*quota, *window).with_reserve(reserve))
             }
             Rule::Calendar { quota, zone } => Kind::Pool(Day {
                 quota: *quota,

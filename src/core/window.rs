@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use super::Tick;
+use crate::plan::Reserve;
 
 /// Up to this quota every slot keeps its own time; above it the times are rounded up to a grid of this many steps per window,
 /// so that a window never needs more entries than this, whatever its quota.
 const GRID: u32 = 256;
 
 /// The rule of a rolling window, ready for use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub(super) quota: u32,
     pub(super) length: Duration,
-    /// So many slots are kept for `Interactive`.
-    reserve: u32,
+    /// What is kept for `Interactive`.
+    reserve: Reserve,
     pub(super) grain: Duration,
     pub(super) cold: Option<Cold>,
 }
@@ -38,7 +39,7 @@ impl Window {
         Self {
             quota,
             length,
-            reserve: 0,
+            reserve: Reserve::NONE,
             grain,
             cold: None,
         }
@@ -48,17 +49,17 @@ impl Window {
         Self { cold, ..self }
     }
 
-    pub(super) fn with_reserve(self, reserve: u32) -> Self {
+    pub(super) fn with_reserve(self, reserve: Reserve) -> Self {
         Self { reserve, ..self }
     }
 
     pub(super) fn has_reserve(&self) -> bool {
-        self.reserve > 0
+        self.reserve.of(self.quota) > 0
     }
 
     /// What all but `Interactive` may hold together of this quota: one at least.
     pub(super) fn unreserved(&self, quota: u32) -> u32 {
-        quota - self.reserve.min(quota.saturating_sub(1))
+        quota - self.reserve.of(quota)
     }
 
     /// A slot is free strictly after its window, which is right for servers that count the edge as inside, too.

@@ -92,8 +92,10 @@ impl Log {
         self.entries.get(nth).map(|(time, _)| *time)
     }
 
-    pub(super) fn last(&self) -> Option<Tick> {
-        self.entries.back().map(|(time, _)| *time)
+    /// The time of the last until `to`.
+    pub(super) fn last(&self, to: Tick) -> Option<Tick> {
+        let (_, end) = self.range(Tick::ZERO, to);
+        self.time(end.checked_sub(1)?)
     }
 
     pub(super) fn total(&self) -> f64 {

@@ -358,7 +358,7 @@ impl Foreign {
         if silence >= self.length {
             // All that we knew of has left. Whether there are new ones the next response tells; until then nobody else goes, unless
             // it does not come.
-            let asks = held > 0 && self.inside(now) < self.unanswered();
+            let asks = held > 0 && self.inside(now) < self.unanswered(now);
             return if asks { u32::MAX } else { 0 };
         }
         let known = self.known(now);
@@ -380,6 +380,7 @@ impl Foreign {
 
     /// When fewer may be blocked although no response has arrived.
     pub(super) fn next_change(&self, now: Tick) -> Option<Tick> {
+        let unanswered = self.unanswered(now);
         let now = self.inside(now);
         let (oldest, _) = self.others.range(now.before(self.length), Tick::NEVER);
         // Looking a few times per window is enough.
@@ -391,18 +392,17 @@ impl Foreign {
         let leaves = self.others.time(oldest).map(leaves);
         let silent = self.newest.after(self.length / 2).next();
         let stale = self.newest.after(self.length);
-        let unanswered = self.unanswered();
         let later = [self.next, silent, stale, unanswered].map(Some);
         let later = later.into_iter().chain([leaves]);
         let next = later.flatten().filter(|at| *at > now).min();
         next.map(|at| at.before(self.length * 2))
     }
 
-    /// From then on nobody waits any longer for the response to what we sent last.
-    fn unanswered(&self) -> Tick {
-        self.own
-            .last()
-            .map_or(Tick::ZERO, |at| at.after(self.length))
+    /// From then on nobody waits any longer for the response to what we sent last. What was given up before others were known is in
+    /// the log when it may arrive at the latest, which may be later than now.
+    fn unanswered(&self, now: Tick) -> Tick {
+        let last = self.own.last(self.inside(now));
+        last.map_or(Tick::ZERO, |at| at.after(self.length))
     }
 
     /// Whether all that we knew of has left.

@@ -15,6 +15,9 @@ use crate::plan::{Lane, Reserve, Zone};
 
 /// No day is longer.
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 60 * 60);
+/// A reset that is further away by so much was reckoned by a wall clock that was ahead. By less, the clock has been set back a
+/// little, or two have read it one after the other and come here the other way round.
+const AHEAD: Duration = Duration::from_secs(60 * 60);
 /// How long a day is when nobody knows.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The server's clock may be late by this much: what it says of requests that were sent before may still be meant of yesterday.
@@ -94,7 +97,7 @@ impl Pool {
     pub(super) fn expire(&mut self, now: Now, day: &Day) {
         if now.wall >= self.reset {
             self.begin_day(now, day);
-        } else if self.reset > now.wall + LONGEST_DAY {
+        } else if self.reset > now.wall + LONGEST_DAY + AHEAD {
             // The wall clock was far ahead when the day began, and has been set right since.
             self.reset = day.zone.next_reset(now.wall);
         }
@@ -114,6 +117,11 @@ impl Pool {
         let ended = self.reset;
         let is_the_first = ended == UNIX_EPOCH;
         if let Some(rare) = &mut self.rare {
+            rare.paced_until = Tick::ZERO;
+            if let Some(doubt) = &mut rare.doubt {
+                // Whoever asked before may never be answered.
+                doubt.asking = 0;
+            }
             rare.told = match rare.told {
                 // A zone knows its own resets.
                 _ if !day.zone.is_unknown() => 0,
@@ -166,6 +174,7 @@ impl Pool {
         if let Some(exhausted) = &mut rare.exhausted {
             exhausted.until = exhausted.until.min(reset);
         }
+        self.pace_anew(now, day);
         self.reopen(now, day);
     }
 
@@ -183,6 +192,7 @@ impl Pool {
                 rare.doubt = None;
             }
         }
+        self.pace_anew(now, day);
         self.reopen(now, day);
     }
 
@@ -282,8 +292,12 @@ impl Pool {
     /// A request that was granted at `granted` was not sent.
     pub(super) fn refund(&mut self, granted: Tick, lane: Lane) {
         self.used = self.used.saturating_sub(1);
-        let interactive = u32::from(lane == Lane::Interactive);
-        self.interactive = self.interactive.saturating_sub(interactive);
+        match (lane, &mut self.rare) {
+            (Lane::Interactive, _) => self.interactive = self.interactive.saturating_sub(1),
+            // It was his turn, and is now that of the next.
+            (Lane::Bulk, Some(rare)) => rare.paced_until = Tick::ZERO,
+            (Lane::Bulk, None) => {}
+        }
         self.over(granted, false);
     }
 
@@ -332,6 +346,14 @@ impl Pool {
     fn spacing(&self, now: Now, day: &Day) -> Duration {
         let left = self.left(day, Lane::Bulk);
         self.until_reset(now) / left.max(1)
+    }
+
+    /// More may be left than when the last of `Bulk` went, or for a shorter time: then the next one goes sooner.
+    pub(super) fn pace_anew(&mut self, now: Now, day: &Day) {
+        let spacing = self.spacing(now, day);
+        if let Some(rare) = &mut self.rare {
+            rare.paced_until = rare.paced_until.min(now.tick.after(spacing));
+        }
     }
 
     /// When the pool may have something for somebody who must wait now.

@@ -50,6 +50,7 @@ impl Pool {
         if let Some(counted) = remaining.and_then(|left| quota.checked_sub(left)) {
             self.note_counted(now, sent, saturating(counted));
         }
+        self.pace_anew(now, day);
         lesson.exhausted = self.exhaust_if_used_up(now, day);
         self.reopen(now, day);
         lesson
