@@ -60,7 +60,8 @@ impl QuotaError {
         self.reason
     }
 
-    /// The name of the limit that holds the request up; `token` or `account` when all of that is paused.
+    /// The name of the limit that holds the request up; `token` or `account` when all of that is paused, `concurrency` when too many
+    /// requests are in flight.
     pub fn limit(&self) -> &str {
         &self.limit
     }
@@ -76,7 +77,7 @@ impl QuotaError {
     }
 
     /// How long after the error was made the request could go at the earliest, unless somebody before it in line gives up or
-    /// is held up by another limit.
+    /// is held up by another limit. Zero where nobody can know, as of `concurrency`.
     pub fn retry_after(&self) -> Duration {
         self.retry_after
     }
@@ -96,11 +97,12 @@ impl fmt::Display for QuotaError {
             DenialReason::QueueFull => "too many requests wait already",
         };
         let (limit, token) = (&self.limit, self.token);
+        write!(f, "quota `{limit}` of token {token} is {state}")?;
+        if self.retry_after.is_zero() {
+            return write!(f, ": {reason}");
+        }
         let seconds = self.retry_after.as_secs_f64();
-        write!(
-            f,
-            "quota `{limit}` of token {token} is {state} for at least {seconds:.1} s"
-        )?;
+        write!(f, " for at least {seconds:.1} s")?;
         if let Ok(since) = self.retry_at.duration_since(SystemTime::UNIX_EPOCH) {
             if since.as_secs() < LAST_HTTP_DATE {
                 write!(f, " (until {})", httpdate::fmt_http_date(self.retry_at))?;

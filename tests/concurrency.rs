@@ -320,6 +320,12 @@ async fn the_wait_has_an_end() {
         ("concurrency", DenialReason::TimedOut)
     );
     assert!(!error.is_paused());
+    // When somebody will have done is not known.
+    let text = error.to_string();
+    assert!(
+        text.ends_with("is used up: this request has waited as long as it may"),
+        "{text}"
+    );
     assert_eq!(began.elapsed(), 5 * SECOND);
 
     let mut hurried = get("t");

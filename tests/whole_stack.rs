@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{FOREVER, SECOND, ms, request};
+use common::{FOREVER, SECOND, Server, after, at_once, burst, ms, never, request};
 use http::{Method, Request, Response};
 use http_body_util::Full;
 use tokio::task::JoinSet;
@@ -16,6 +16,7 @@ use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_quota::hubspot::{self, Tier};
 use tower_quota::plan::Zone;
 use tower_quota::sim::{ClassStats, Latency, Others, Sim, SimService, Stats};
+use tower_quota::stack::StackLayer;
 use tower_quota::{Quota, TokenLimitLayer};
 
 type Call = Request<Full<Bytes>>;
@@ -181,4 +182,33 @@ async fn a_stranger_on_the_searches_does_not_slow_the_other_calls() {
     let (beside, refused) = counted(3.5).await;
     assert!(refused > 0, "nobody was in the way");
     assert!(beside * 100 >= alone * 95, "{beside} of {alone}");
+}
+
+/// Otherwise whoever gives up after others have waited long for their turn, or parked, would block his slot for as long.
+#[tokio::test(start_paused = true)]
+async fn waiting_for_ones_turn_is_no_time_on_the_network() {
+    let quota = Quota::new(burst(10, 10 * SECOND));
+    let stack = StackLayer::new(&quota).max_concurrency(1);
+    let server = Server::new(|nth, _| match nth {
+        0..5 => after(3 * SECOND, at_once(200, &[], "")),
+        _ => never(),
+    });
+    let api = stack.layer(server);
+    let mut crowd = JoinSet::new();
+    for _ in 0..5 {
+        crowd.spawn(api.clone().oneshot(general()));
+    }
+    while let Some(done) = crowd.join_next().await {
+        done.unwrap().unwrap();
+    }
+    tokio::time::sleep(20 * SECOND).await;
+    let used = || quota.usage("burst", &general()).unwrap().used;
+    assert_eq!(used(), 0);
+    let given_up = tokio::time::timeout(SECOND, api.oneshot(general()));
+    assert!(given_up.await.is_err());
+    // One window, and the longest round trip: 3 s.
+    tokio::time::sleep(ms(12_900)).await;
+    assert_eq!(used(), 1);
+    tokio::time::sleep(ms(200)).await;
+    assert_eq!(used(), 0);
 }

@@ -12,7 +12,7 @@ use super::Release;
 use super::evidence;
 use super::permit::{Enter, Permit};
 use crate::BoxError;
-use crate::quota::Acquire;
+use crate::quota::{Acquire, Delayed};
 
 pin_project! {
     /// The future of [`AdaptiveConcurrency`](super::AdaptiveConcurrency).
@@ -163,6 +163,10 @@ fn settle<RB: Body>(
     let Some(permit) = permit else {
         return response.map(|body| InFlightBody::new(body, None));
     };
+    let waited = permit.waited();
+    if !waited.is_zero() {
+        response.extensions_mut().insert(Delayed(waited));
+    }
     let shared = permit.shared();
     let headroom = shared.setup.settings.headroom;
     let evidence = evidence::of_response(&shared.quota, permit.ticket(), headroom, &mut response);

@@ -25,6 +25,8 @@ pub(super) struct Enter {
     shared: Arc<Shared>,
     ticket: Ticket,
     patience: Patience,
+    /// When it was first polled.
+    began: Option<Tick>,
     /// Known when the wait begins.
     deadline: Tick,
     age: Option<Age>,
@@ -45,6 +47,7 @@ impl Enter {
             shared,
             ticket,
             patience,
+            began: None,
             deadline: Tick::NEVER,
             age: None,
             state: State::New,
@@ -62,6 +65,7 @@ impl Enter {
         let lane = self.ticket.lane;
         match std::mem::replace(&mut self.state, State::Done) {
             State::New => Some(self.shared.crowds(|crowds, now| {
+                self.began.get_or_insert(now);
                 self.deadline = self.patience.ends(now);
                 match crowds.enter(now, token, lane, self.age, self.deadline) {
                     Turn::Waiting { waiter, .. } => crowds.poll(now, waiter, Some(cx.waker())),
@@ -89,6 +93,7 @@ impl Future for Enter {
                         shared: this.shared.clone(),
                         ticket: this.ticket,
                         patience: this.patience.no_later(this.deadline),
+                        began: this.began,
                         place: Some(place),
                     }));
                 }
@@ -125,6 +130,7 @@ pub(super) struct Permit {
     ticket: Ticket,
     /// No wait of this request lasts longer.
     patience: Patience,
+    began: Option<Tick>,
     place: Option<Place>,
 }
 
@@ -141,9 +147,19 @@ impl Permit {
         self.patience
     }
 
+    /// How long the request has waited for it, pauses in between included.
+    pub(super) fn waited(&self) -> Duration {
+        let granted = self.place.as_ref().map(Place::granted);
+        let waited = granted
+            .zip(self.began)
+            .map(|(granted, began)| granted.since(began));
+        waited.unwrap_or_default()
+    }
+
     /// Gives it back, to enter again later and stand where it stood.
     pub(super) fn back(mut self) -> Enter {
         let mut enter = Enter::new(self.shared.clone(), self.ticket, self.patience);
+        enter.began = self.began;
         if let Some(place) = self.place.take() {
             enter.age = Some(place.age());
             self.shared.crowds(|crowds, now| crowds.leave(now, place));

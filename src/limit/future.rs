@@ -168,6 +168,7 @@ fn settle<RB: Body>(
     let Some(mut permit) = held.take() else {
         return Ok(response.map(PeekBody::untouched));
     };
+    permit.note_delay(&response);
     if let Some(signals) = permit.quota().noted(&response) {
         permit.over(Ending::of(signals), Some(signals));
         return Ok(response.map(PeekBody::untouched));

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Extensions, Request};
+use http::{Extensions, Request, Response};
 
 use super::alarm::Alarm;
 use super::{Parked, Patience, Quota, Ticket};
@@ -13,6 +13,10 @@ use crate::core::{self, Admission, Progress, Tick, WaiterId};
 use crate::error::QuotaError;
 use crate::request::RequestHead;
 use crate::signal::{Outcome, Signals};
+
+/// Response extension: a layer further inside has held the request up for so long before it went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delayed(pub(crate) Duration);
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -187,6 +191,14 @@ impl Permit {
     pub(crate) fn note_parking(&self, extensions: &mut Extensions) {
         if self.has_parked() {
             extensions.insert(Parked);
+        }
+    }
+
+    /// What a layer further inside says of the time for which it held the request up.
+    pub(crate) fn note_delay<B>(&mut self, response: &Response<B>) {
+        if let (Some(permit), Some(Delayed(delay))) = (&mut self.inner, response.extensions().get())
+        {
+            permit.note_delay(*delay);
         }
     }
 

@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(crate) use self::acquire::{Acquire, Ending, Permit};
+pub(crate) use self::acquire::{Acquire, Delayed, Ending, Permit};
 pub(crate) use self::alarm::Alarm;
 pub use self::daily::DailyExhausted;
 use self::daily::Parked;

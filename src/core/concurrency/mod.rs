@@ -206,6 +206,11 @@ impl Place {
     pub fn age(&self) -> Age {
         Age(self.rank)
     }
+
+    /// When it was granted.
+    pub fn granted(&self) -> Tick {
+        self.granted
+    }
 }
 
 /// How long somebody has stood in line, compared with others.

@@ -71,6 +71,8 @@ pub struct Permit {
     /// How many slots its cells had forgotten by then.
     pub(super) expired: u32,
     pub(super) sent: Option<Tick>,
+    /// How much later than that it really went.
+    delay: Duration,
 }
 
 impl Permit {
@@ -85,6 +87,7 @@ impl Permit {
             granted,
             expired,
             sent: None,
+            delay: Duration::ZERO,
         }
     }
 
@@ -99,8 +102,14 @@ impl Permit {
         self.sent.unwrap_or(self.granted)
     }
 
+    /// It really went so much later than it was [sent](Ledger::send), because it was held up further inside: that time is no part
+    /// of its round trip.
+    pub fn note_delay(&mut self, delay: Duration) {
+        self.delay = delay;
+    }
+
     pub(super) fn round_trip(&self, arrived: Tick) -> Duration {
-        arrived.since(self.began())
+        arrived.since(self.began()).saturating_sub(self.delay)
     }
 
     /// Whether it holds nothing and need not be given back.
