@@ -28,12 +28,16 @@
 //! requests are spread over the window instead of going all at once, because it is their responses that tell. If others have not
 //! been seen for a window, all of this is forgotten.
 //!
-//! `cargo test --release --test foreign_use -- --ignored --nocapture` prints what comes of it. Where the window is short against
+//! `cargo bench --bench goodput -- strangers` prints what comes of it. Where the window is short against
 //! the round trip (5 per 1 s, half a second on the way), what a response tells is too old to help much.
 //!
 //! # Fairness
 //!
-//! Waiters of one limit are served in the order in which they came. A waiter stands in the queue of the limit that holds it
+//! Waiters of one limit are served in the order in which they came, those of [`Lane::Interactive`](crate::plan::Lane) before those
+//! of `Bulk`. After eight of `Interactive` have gone before one of `Bulk` who waits for the same, one of `Bulk` has his turn, if all
+//! that he needs is free at that moment. What is reserved for `Interactive` all others together never hold.
+//!
+//! A waiter stands in the queue of the limit that holds it
 //! up; when its turn comes and another limit is full, it moves there, to the place its age gives it. Only when it is sent back
 //! and forth does it keep its place in both queues, so that limits which are narrow for different reasons cannot starve those
 //! that need both, and no limit lies idle for long for somebody who cannot go yet.
