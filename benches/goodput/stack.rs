@@ -32,7 +32,7 @@ struct Line {
     promised: bool,
 }
 
-const LINES: [Line; 3] = [
+const LINES: [Line; 4] = [
     Line {
         name: "TokenLimit alone",
         client: |sim, quota| client(sim, TokenLimitLayer::new(quota)),
@@ -42,6 +42,11 @@ const LINES: [Line; 3] = [
         name: "whole stack",
         client: |sim, quota| client(sim, hubspot::stack(quota)),
         promised: true,
+    },
+    Line {
+        name: "whole stack, at most 64 at a time",
+        client: |sim, quota| client(sim, hubspot::stack(quota).max_concurrency(64)),
+        promised: false,
     },
     Line {
         name: "whole stack, literal 20/70 rule",

@@ -6,6 +6,7 @@ use http::StatusCode;
 use super::body::ErrorBody;
 use super::{ASSOCIATIONS, BURST, DAILY, OAUTH, SEARCH};
 use crate::plan::RouteClass;
+use crate::quota::LONGEST_ORDINARY_WAIT;
 use crate::signal::header::{Fields, Names};
 use crate::signal::{
     Observed, Outcome, Refusal, ResponseHead, SignalReader, Signals, read_standard,
@@ -41,9 +42,6 @@ const MOVING: u16 = 477;
 /// How long to wait for a move between data centres when the response does not say. Moves take up to 24 h; asking every five
 /// minutes costs at most 288 refused requests a day.
 const MOVE: Duration = Duration::from_secs(5 * 60);
-
-/// A refusal that says to wait for longer means the daily pool, or at least nothing that is filled again in seconds.
-const LONGEST_ORDINARY_WAIT: Duration = Duration::from_secs(60);
 
 const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 

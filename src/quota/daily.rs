@@ -14,7 +14,7 @@ use crate::request::RequestHead;
 use crate::signal::Observed;
 
 /// A refusal that names no limit and says to wait for longer than this is meant of a daily pool.
-const LONGEST_ORDINARY_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_ORDINARY_WAIT: Duration = Duration::from_secs(60);
 
 /// What becomes of requests that find a daily pool exhausted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -152,6 +152,6 @@ impl Quota {
     }
 }
 
-fn is_daily(limit: &Limit) -> bool {
+pub(super) fn is_daily(limit: &Limit) -> bool {
     matches!(limit.rule(), Rule::Calendar { .. })
 }

@@ -36,6 +36,8 @@ use std::time::Duration;
 pub(crate) use self::acquire::{Acquire, Delayed, Ending, Permit};
 pub(crate) use self::alarm::Alarm;
 pub use self::daily::DailyExhausted;
+#[cfg(feature = "hubspot")]
+pub(crate) use self::daily::LONGEST_ORDINARY_WAIT;
 use self::daily::Parked;
 pub(crate) use self::note::Provisional;
 pub use self::observe::PlanCheck;
@@ -450,12 +452,11 @@ impl QuotaBuilder {
                 ledger.set_first_window(now, index, first);
             }
         }
-        let is_pool = |limit: &Limit| matches!(limit.rule(), Rule::Calendar { .. });
         static QUOTAS: AtomicU64 = AtomicU64::new(0);
         let number = QUOTAS.fetch_add(1, Ordering::Relaxed);
         Quota(Arc::new(Shared {
             number: NonZeroU64::MIN.saturating_add(number),
-            counts_days: self.api.plan().limits().iter().any(is_pool),
+            counts_days: self.api.plan().limits().iter().any(daily::is_daily),
             daily_exhausted: self.daily_exhausted,
             api: self.api,
             clock,

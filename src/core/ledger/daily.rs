@@ -6,12 +6,9 @@ use super::{Ledger, Permit};
 use crate::core::keys::Keys;
 use crate::core::notice::{Event, Notice};
 use crate::core::place::{CellId, Place, Subject};
-use crate::core::pool::Lesson;
+use crate::core::pool::{LONGEST_DAY, Lesson};
 use crate::core::tick::{Now, Tick};
 use crate::error::ConfigError;
-
-/// A reset is never further away: no day is longer.
-const FURTHEST_RESET: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// A figure that somebody has asked for may be this old: it is not counted with every request, and HubSpot's is cached.
 const OLDEST_FIGURE: Duration = Duration::from_secs(5 * 60);
@@ -49,8 +46,8 @@ impl Ledger {
         let now = self.advance(now);
         self.table.day(limit)?;
         match reset.duration_since(now.wall) {
-            Ok(wait) if !wait.is_zero() && wait <= FURTHEST_RESET => {}
-            Ok(wait) if wait > FURTHEST_RESET => {
+            Ok(wait) if !wait.is_zero() && wait <= LONGEST_DAY => {}
+            Ok(wait) if wait > LONGEST_DAY => {
                 let problem = format!("must be within 25 h, is {} s away", wait.as_secs());
                 return Err(ConfigError::new("next reset", problem));
             }

@@ -35,7 +35,7 @@ pub enum Guard {
     Proven,
     /// A share of the round trip. It grows slowly while nothing is refused, is halved by a refusal, and then stays below what was
     /// refused for ever longer times. It trades a few refusals for throughput: at 5 requests per 1 s and 400 ms of work 71 % to
-    /// 73 % of the quota is used instead of 65 %, and 0.4 % of the first 300 requests are refused, 0.03 % of 20,000 (table "learned
+    /// 73 % of the quota is used instead of 65 %, and 0.3 % of the first 300 requests are refused, 0.05 % of 20,000 (table "learned
     /// credit" of `cargo bench --bench goodput`).
     Learned,
 }

@@ -9,6 +9,7 @@ use crate::core::keys::Keys;
 use crate::core::kind::Kind;
 use crate::core::network::LEAST_LATE_ARRIVAL;
 use crate::core::place::Subject;
+use crate::core::pool::DAY;
 use crate::core::tick::Now;
 use crate::core::told::ForeignUse;
 use crate::core::window::Cold;
@@ -150,9 +151,6 @@ impl Ledger {
         self.table.set_cold(limit, cold);
     }
 }
-
-/// The window of a daily pool.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn at_most_u32(figure: u64) -> u32 {
     u32::try_from(figure).unwrap_or(u32::MAX)

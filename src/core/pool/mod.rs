@@ -14,12 +14,12 @@ use super::{Now, Tick};
 use crate::plan::{Lane, Reserve, Zone};
 
 /// No day is longer.
-const LONGEST_DAY: Duration = Duration::from_secs(25 * 60 * 60);
+pub(super) const LONGEST_DAY: Duration = Duration::from_secs(25 * 60 * 60);
 /// A reset that is further away by so much was reckoned by a wall clock that was ahead. By less, the clock has been set back a
 /// little, or two have read it one after the other and come here the other way round.
 const AHEAD: Duration = Duration::from_secs(60 * 60);
-/// How long a day is when nobody knows.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a day is when nobody knows, and the window of a pool where one is asked for.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The server's clock may be late by this much: what it says of requests that were sent before may still be meant of yesterday.
 const DAWN: Duration = Duration::from_secs(5 * 60);
 
