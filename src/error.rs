@@ -122,3 +122,26 @@ impl StdError for QuotaError {
             .map(|source| &**source as &(dyn StdError + 'static))
     }
 }
+
+/// Whether an error, or one that it stems from, says that the time for an answer is over. Clients have types of their own for that,
+/// which only their text gives away.
+pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    // What was not sent at all has no time that could be over.
+    while let Some(error) = cause.filter(|cause| !cause.is::<QuotaError>()) {
+        let timed_out = match error.downcast_ref::<std::io::Error>() {
+            Some(error) => error.kind() == std::io::ErrorKind::TimedOut,
+            None => {
+                let text = error.to_string().to_ascii_lowercase();
+                error.is::<tokio::time::error::Elapsed>()
+                    || text.contains("timed out")
+                    || text.contains("timeout")
+            }
+        };
+        if timed_out {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

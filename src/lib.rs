@@ -99,7 +99,8 @@
 //!
 //! | feature | default | what |
 //! |---|---|---|
-//! | `hubspot` | yes | the HubSpot preset |
+//! | `hubspot` | yes | the HubSpot preset; includes `json` |
+//! | `json` | with `hubspot` | `trim::CursorPages`: trimming of JSON APIs that are paged by cursors |
 //! | `zones` | no | daily pools in named time zones (`Europe/Berlin`); asking HubSpot for the reset and the use of today |
 //! | `sim` | no | a quota-enforcing API to test against, in process and on a socket |
 
@@ -122,6 +123,7 @@ pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod stack;
+pub mod trim;
 
 pub use self::api::Api;
 pub use self::backoff::RetryAfterLayer;
@@ -130,6 +132,7 @@ pub use self::error::{BoxError, ConfigError, QuotaError};
 pub use self::limit::TokenLimitLayer;
 pub use self::quota::Quota;
 pub use self::search::{ClassBudgetLayer, SearchBudgetLayer};
+pub use self::trim::PayloadTrimLayer;
 
 /// The examples of the README are compiled with the others.
 #[cfg(all(doctest, feature = "hubspot"))]

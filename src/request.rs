@@ -20,9 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, request};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode, Uri, request};
 use tokio::time::Instant;
 
+use crate::BoxError;
 use crate::clock::Clock;
 use crate::core::{Fingerprint, Keys};
 pub use crate::plan::Lane;
@@ -98,6 +99,10 @@ impl Deadline {
     pub fn within(within: Duration) -> Self {
         const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
         Self(Clock::instant_after(within.min(YEAR)))
+    }
+
+    pub(crate) fn has_passed(self) -> bool {
+        self.0 <= Clock::instant_after(Duration::ZERO)
     }
 }
 
@@ -233,6 +238,36 @@ impl Fingerprinter {
 /// Request extension: the caller vouches that repeating this request does no harm, whatever its method says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Idempotent;
+
+/// Request extension: which endings of the request a layer further outside answers by asking for less. Nobody further inside
+/// repeats a request that ended so.
+///
+/// [`PayloadTrimLayer`](crate::PayloadTrimLayer) attaches it to what it can still make smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooHeavy {
+    /// The statuses that mean it.
+    pub statuses: &'static [u16],
+    /// Whether errors of the client that say that the time is over mean it, too.
+    pub timeouts: bool,
+}
+
+impl TooHeavy {
+    /// 502, 504, Cloudflare's 524, and timeouts on the client's side.
+    pub const GATEWAY_TIMEOUT: Self = Self {
+        statuses: &[502, 504, 524],
+        timeouts: true,
+    };
+
+    /// Whether a response with this status means it.
+    pub fn is_status(&self, status: StatusCode) -> bool {
+        self.statuses.contains(&status.as_u16())
+    }
+
+    /// Whether this error means it.
+    pub fn is_error(&self, error: &BoxError) -> bool {
+        self.timeouts && crate::error::is_timeout(&**error)
+    }
+}
 
 /// What a request does at the server, which decides when it may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
