@@ -68,6 +68,7 @@ mod search;
 mod server;
 mod service;
 mod stats;
+mod timeline;
 mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,7 +77,7 @@ use std::time::Duration;
 pub use self::body::SimBody;
 pub use self::config::{DEFAULT_ACCOUNT, SimBuilder};
 use self::config::{Settings, Tokens};
-use self::desk::{Desk, Timeline};
+use self::desk::Desk;
 use self::fault::Faults;
 pub use self::fault::{Fault, Script};
 pub use self::latency::Latency;
@@ -87,6 +88,7 @@ pub use self::routes::Class;
 pub use self::server::SimServer;
 pub use self::service::{SimError, SimFuture, SimService};
 pub use self::stats::{ClassStats, Counted, Stats};
+use self::timeline::Timeline;
 pub use self::window::Windows;
 use crate::clock::Clock;
 
