@@ -144,17 +144,7 @@ pub(super) fn search(
         })
         .collect();
     if let Some((name, descending)) = sort {
-        found.sort_by(|a, b| {
-            let (a, b) = (a.value(name), b.value(name));
-            match (a, b) {
-                // Records without the value come last, whatever the direction.
-                (None, None) => Ordering::Equal,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(_), None) => Ordering::Less,
-                (Some(a), Some(b)) if descending => compare(&b, &a),
-                (Some(a), Some(b)) => compare(&a, &b),
-            }
-        });
+        found = sorted(found, name, descending);
     }
     let view = View {
         properties: body.properties,
@@ -283,12 +273,47 @@ impl Filter {
     }
 }
 
-/// Numbers by value, times by time (text and milliseconds may meet), everything else without regard to case.
-fn compare(a: &str, b: &str) -> Ordering {
-    match (as_number(a), as_number(b)) {
-        (Some(a), Some(b)) => a.total_cmp(&b),
-        _ => a.to_lowercase().cmp(&b.to_lowercase()),
+/// In the order of one property. Equals stay in the order of their ids; records without the value come last, whatever the direction.
+fn sorted<'a>(found: Vec<&'a Contact>, name: &str, descending: bool) -> Vec<&'a Contact> {
+    let ranked = found.into_iter().map(|contact| {
+        let rank = contact.value(name).map(|value| Rank::of(&value));
+        (rank, contact)
+    });
+    let mut ranked: Vec<_> = ranked.collect();
+    ranked.sort_by(|(a, _), (b, _)| match (a, b) {
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+        (Some(a), Some(b)) if descending => b.compare(a),
+        (Some(a), Some(b)) => a.compare(b),
+    });
+    ranked.into_iter().map(|(_, contact)| contact).collect()
+}
+
+/// What a value is compared by: numbers by value, times by time (text and milliseconds may meet), everything else without regard
+/// to case. Numbers come before text, so that there is one order of all values.
+enum Rank {
+    Number(f64),
+    Text(String),
+}
+
+impl Rank {
+    fn of(value: &str) -> Self {
+        as_number(value).map_or_else(|| Self::Text(value.to_lowercase()), Self::Number)
     }
+
+    fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
+            (Self::Number(_), Self::Text(_)) => Ordering::Less,
+            (Self::Text(_), Self::Number(_)) => Ordering::Greater,
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+        }
+    }
+}
+
+fn compare(a: &str, b: &str) -> Ordering {
+    Rank::of(a).compare(&Rank::of(b))
 }
 
 fn as_number(text: &str) -> Option<f64> {
@@ -349,6 +374,10 @@ mod tests {
         assert!(compare("Berlin", "aachen").is_gt());
         assert!(compare("2026-01-01T00:00:00.000Z", "1767225600000").is_eq());
         assert!(compare("2026-01-01T00:00:00.001Z", "1767225600000").is_gt());
+        // If numbers met text as text, 9 < 10 < 1a < 9 would be a circle.
+        for (less, more) in [("9", "10"), ("10", "1a"), ("9", "1a")] {
+            assert!(compare(less, more).is_lt(), "{less} {more}");
+        }
     }
 
     #[test]
