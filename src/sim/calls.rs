@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use super::answer::{Problem, Reply};
 use super::batch;
 use super::contacts::{Contact, Contacts, Properties, View};
-use super::routes::{Call, Query};
+use super::cost::Load;
+use super::routes::{Batch, Call, Query};
 use super::search;
 
 /// What the accounts hold.
@@ -42,6 +43,18 @@ impl Contents {
         }
     }
 
+    /// What a call costs. `None` for those that cannot be heavy, and for those that are refused.
+    pub(super) fn load(&self, call: &Call, body: &[u8]) -> Option<Load> {
+        match call {
+            Call::Search => {
+                fits(body, self.search_body).ok()?;
+                search::load(&self.known, body).ok()
+            }
+            Call::Batch(Batch::Read) => batch::load(body).ok(),
+            _ => None,
+        }
+    }
+
     pub(super) fn perform(
         &mut self,
         work: &Work<'_>,
@@ -58,11 +71,10 @@ impl Contents {
             Call::Read(key) => read(contacts, known, key, work.query),
             Call::Update(key) => update(contacts, known, key, work),
             Call::Archive(key) => archive(contacts, key, work),
-            Call::Search if work.body.len() > self.search_body => {
-                let message = format!("Search body exceeds {} characters", self.search_body);
-                Err(Problem::invalid(message))
+            Call::Search => {
+                fits(work.body, self.search_body)?;
+                search::search(contacts, known, work.body)
             }
-            Call::Search => search::search(contacts, known, work.body),
             Call::Batch(kind) => batch::batch(contacts, known, *kind, work, rng),
             Call::Associations => Ok(batch::nothing(work)),
             Call::OtherType(name) => {
@@ -78,6 +90,16 @@ impl Contents {
             }
         }
     }
+}
+
+/// 400 for a search whose body is longer than the server reads.
+fn fits(body: &[u8], most: usize) -> Result<(), Problem> {
+    if body.len() <= most {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "Search body exceeds {most} characters"
+    )))
 }
 
 /// The body of a call, or 400 as the API words it.

@@ -9,6 +9,7 @@ use http::{Response, StatusCode, request};
 use super::answer::{self, Problem, Reply};
 use super::calls::{Contents, Work};
 use super::config::Settings;
+use super::cost::{Cost, TooHeavy};
 use super::fault::{Answer, Fault, Faults, Kind};
 use super::quota::{Caller, Enforcer, Figures, Refusal};
 use super::routes::{self, Call, Class, Query};
@@ -20,6 +21,7 @@ use super::{Parts, ServiceHeader, SimBody};
 pub(super) struct Desk {
     enforcer: Enforcer,
     pub(super) faults: Faults,
+    pub(super) cost: Option<Cost>,
     contents: Contents,
     pub(super) rng: fastrand::Rng,
     pub(super) stats: Stats,
@@ -67,6 +69,8 @@ struct Errand {
     class: Class,
     call: Call,
     fault: Option<Fault>,
+    /// What is answered instead of the work, which is too heavy.
+    too_heavy: Option<StatusCode>,
 }
 
 /// A request in work.
@@ -91,6 +95,7 @@ impl Desk {
         Self {
             enforcer,
             faults: parts.faults,
+            cost: parts.cost,
             contents: Contents::new(parts.properties, parts.settings.search_body),
             rng: fastrand::Rng::with_seed(parts.seed),
             stats: Stats::default(),
@@ -217,19 +222,26 @@ impl Desk {
             self.faults.spend(pick);
             self.stats.faults += 1;
         }
-        if windows {
+        let fault = pick.map(|pick| pick.fault);
+        let works = windows && fault.as_ref().is_none_or(Fault::works);
+        let too_heavy = works
+            .then(|| self.too_heavy(class, &call, request))
+            .flatten();
+        if let Some((wait, _)) = too_heavy {
+            ticket.service = wait;
+        } else if windows {
             ticket.service = settings.service_time.draw(&mut self.rng);
         }
         if let Some(in_work) = self.enforcer.in_work(&caller, class) {
             *in_work += 1;
         }
-        let fault = pick.map(|pick| pick.fault);
         ticket.service += fault.as_ref().map_or(Duration::ZERO, |fault| fault.delay);
         ticket.next = Next::Work(Errand {
             caller,
             class,
             call,
             fault,
+            too_heavy: too_heavy.map(|(_, status)| status),
         });
         ticket
     }
@@ -276,6 +288,23 @@ impl Desk {
             self.note(now, class, caller, true);
         }
         refused
+    }
+
+    /// How long the server works in vain on a request that is too heavy for it, and what it answers then.
+    fn too_heavy(
+        &mut self,
+        class: Class,
+        call: &Call,
+        request: &Incoming,
+    ) -> Option<(Duration, StatusCode)> {
+        let cost = self.cost.as_ref().filter(|_| !request.too_long)?;
+        let load = self.contents.load(call, &request.body)?;
+        let why = cost.judge(&load, &mut self.rng)?;
+        if let Some(stats) = self.stats.of(class) {
+            stats.too_heavy += 1;
+            stats.too_heavy_by_chance += u64::from(why == TooHeavy::ByChance);
+        }
+        Some((cost.wait, cost.status))
     }
 
     fn refuse(
@@ -370,11 +399,7 @@ impl Desk {
     fn twist(&mut self, fault: &Answer, errand: &Errand, scene: &Scene<'_>) -> Reply {
         let own = (fault.worked || fault.status.is_none()).then(|| self.work(errand, scene));
         let mut reply = match (fault.status, own) {
-            (Some(status), _) => {
-                let ids = self.enforcer.ids(&errand.caller);
-                let id = scene.correlation_id;
-                answer::trouble(status, errand.class, ids, id, &mut self.rng)
-            }
+            (Some(status), _) => self.trouble(status, errand, scene),
             (None, own) => own.unwrap_or_else(|| Reply::empty(StatusCode::OK)),
         };
         if let Some(body) = &fault.body {
@@ -385,7 +410,16 @@ impl Desk {
         reply
     }
 
+    fn trouble(&mut self, status: StatusCode, errand: &Errand, scene: &Scene<'_>) -> Reply {
+        let ids = self.enforcer.ids(&errand.caller);
+        let id = scene.correlation_id;
+        answer::trouble(status, errand.class, ids, id, &mut self.rng)
+    }
+
     fn work(&mut self, errand: &Errand, scene: &Scene<'_>) -> Reply {
+        if let Some(status) = errand.too_heavy {
+            return self.trouble(status, errand, scene);
+        }
         let wall = self.origin + scene.now;
         let done = match &errand.call {
             _ if scene.request.too_long => Err(Problem::new(

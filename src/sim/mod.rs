@@ -56,6 +56,7 @@ mod body;
 mod calls;
 mod config;
 mod contacts;
+mod cost;
 mod day;
 mod desk;
 mod fault;
@@ -78,6 +79,7 @@ use std::time::Duration;
 pub use self::body::SimBody;
 pub use self::config::{DEFAULT_ACCOUNT, SimBuilder};
 use self::config::{Settings, Tokens};
+pub use self::cost::Cost;
 use self::desk::Desk;
 use self::fault::Faults;
 pub use self::fault::{Fault, Script};
@@ -92,6 +94,7 @@ pub use self::service::{SimError, SimFuture, SimService};
 pub use self::stats::{ClassStats, Counted, Stats};
 use self::timeline::Timeline;
 pub use self::window::Windows;
+use crate::ConfigError;
 use crate::clock::Clock;
 
 /// The header in which answers tell how long the server worked. The figure is rounded down, so it is never more than the truth.
@@ -129,6 +132,7 @@ struct Parts {
     tokens: Tokens,
     others: Vec<Others>,
     faults: Faults,
+    cost: Option<Cost>,
     properties: Vec<String>,
     seed: u64,
     record: bool,
@@ -220,6 +224,17 @@ impl Sim {
         let mut desk = self.shared.desk();
         let now = self.shared.timeline.now();
         desk.set_daily(quota, now);
+    }
+
+    /// How heavy a request may be from now on; `None` for as heavy as it likes. What is in work already is judged.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] as of [`SimBuilder::build`]; all stays as it was.
+    pub fn set_cost(&self, cost: Option<Cost>) -> Result<(), ConfigError> {
+        cost.iter().try_for_each(Cost::check)?;
+        self.shared.desk().cost = cost;
+        Ok(())
     }
 
     /// Adds faults for the next requests, after the scripts that are still there.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::answer::{Problem, Reply};
 use super::calls::parse;
 use super::contacts::{Contact, Contacts, Properties, View};
+use super::cost::Load;
 use super::filter::{Filter, Rank, Text, mentions};
 
 /// No query shows more than this.
@@ -95,6 +96,18 @@ impl Search {
         (self.groups.is_empty() || self.groups.iter().any(holds))
             && self.words.iter().all(|word| mentions(contact, word))
     }
+}
+
+/// What a search costs, if the server accepts it.
+pub(super) fn load(known: &Properties, body: &[u8]) -> Result<Load, Problem> {
+    let search = Search::parse(body, known)?;
+    let filters = search.groups.iter().flatten();
+    Ok(Load {
+        units: search.limit,
+        properties: search.properties.len(),
+        operators: filters.map(|filter| filter.operator).collect(),
+        query: !search.words.is_empty(),
+    })
 }
 
 pub(super) fn search(

@@ -1,6 +1,7 @@
 //! The simulator's promises, tried against the facts about the API.
 
 mod contacts;
+mod cost;
 mod day;
 mod door;
 mod limits;
@@ -43,6 +44,30 @@ pub(crate) async fn send_as(sim: &Sim, path: &str, token: &str) -> Response<SimB
         .oneshot(request(method, path, token))
         .await
         .unwrap()
+}
+
+/// Sends a body as `pat-1`, and returns status and body; null for an empty body.
+pub(crate) async fn call(sim: &Sim, method: &str, path: &str, body: Value) -> (u16, Value) {
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", "Bearer pat-1")
+        .body(SimBody::from(body))
+        .unwrap();
+    let response = sim.service().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let bytes = response.into_body().into_bytes();
+    let body = if bytes.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&bytes).unwrap()
+    };
+    (status, body)
 }
 
 pub(crate) fn json(response: &Response<SimBody>) -> Value {
