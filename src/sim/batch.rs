@@ -29,9 +29,9 @@ struct ReadBody {
 }
 
 #[derive(Deserialize)]
-struct Key {
+pub(super) struct Key {
     #[serde(deserialize_with = "text")]
-    id: String,
+    pub(super) id: String,
 }
 
 #[derive(Deserialize)]
@@ -78,12 +78,17 @@ pub(super) fn batch(
     }
 }
 
-/// A batch that found nothing, as the answer to any associations call.
+/// A batch that found nothing, as the answer to the associations calls that are not simulated.
 pub(super) fn nothing(work: &Work<'_>) -> Reply {
     answer(work, StatusCode::OK, Vec::new(), &[])
 }
 
-fn answer(work: &Work<'_>, status: StatusCode, results: Vec<Value>, errors: &[Problem]) -> Reply {
+pub(super) fn answer(
+    work: &Work<'_>,
+    status: StatusCode,
+    results: Vec<Value>,
+    errors: &[Problem],
+) -> Reply {
     let mut body = json!({
         "status": "COMPLETE",
         "results": results,
@@ -98,7 +103,7 @@ fn answer(work: &Work<'_>, status: StatusCode, results: Vec<Value>, errors: &[Pr
     Reply::json(StatusCode::MULTI_STATUS, &body)
 }
 
-fn at_most(most: usize, inputs: usize) -> Result<(), Problem> {
+pub(super) fn at_most(most: usize, inputs: usize) -> Result<(), Problem> {
     if inputs <= most {
         return Ok(());
     }

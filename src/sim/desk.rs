@@ -22,7 +22,7 @@ pub(super) struct Desk {
     enforcer: Enforcer,
     pub(super) faults: Faults,
     pub(super) cost: Option<Cost>,
-    contents: Contents,
+    pub(super) contents: Contents,
     pub(super) rng: fastrand::Rng,
     pub(super) stats: Stats,
     pub(super) log: Option<Vec<Counted>>,
@@ -104,6 +104,11 @@ impl Desk {
             in_flight: 0,
             date: (0, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT")),
         }
+    }
+
+    /// The account that a token belongs to, whether it has been seen or not.
+    pub(super) fn account_of(&self, token: &str) -> u64 {
+        self.enforcer.account_of(token)
     }
 
     pub(super) fn let_others(&mut self, now: Duration) {

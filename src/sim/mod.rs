@@ -51,6 +51,7 @@
 //! ```
 
 mod answer;
+mod associations;
 mod batch;
 mod body;
 mod calls;
@@ -70,11 +71,12 @@ mod search;
 mod server;
 mod service;
 mod stats;
+mod store;
 mod timeline;
 mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use self::body::SimBody;
 pub use self::config::{DEFAULT_ACCOUNT, SimBuilder};
@@ -92,6 +94,7 @@ pub use self::routes::Class;
 pub use self::server::SimServer;
 pub use self::service::{SimError, SimFuture, SimService};
 pub use self::stats::{ClassStats, Counted, Stats};
+pub use self::store::Store;
 use self::timeline::Timeline;
 pub use self::window::Windows;
 use crate::ConfigError;
@@ -188,6 +191,12 @@ impl Sim {
         stats::most_in_window(&self.log(), class, window)
     }
 
+    /// The contents of the account of `token`, to be changed without a request. The token need not be good.
+    pub fn store(&self, token: &str) -> Store {
+        let account = self.shared.desk().account_of(token);
+        Store::new(self.shared.clone(), account)
+    }
+
     /// Lets somebody else with the same token make `n` general requests now; returns how many of them were admitted.
     pub fn spend(&self, token: &str, n: u64) -> u64 {
         self.shared.spend(token, Class::General, n)
@@ -247,6 +256,13 @@ impl Shared {
     /// A panic elsewhere does not spoil the counters, so a poisoned lock is used as it is.
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The desk, and what the wall clock says.
+    fn desk_and_wall(&self) -> (MutexGuard<'_, Desk>, SystemTime) {
+        let desk = self.desk();
+        let wall = self.timeline.origin() + self.timeline.now();
+        (desk, wall)
     }
 
     fn set_window(&self, class: Class, quota: u64) {

@@ -7,6 +7,7 @@ mod door;
 mod limits;
 mod others;
 mod socket;
+mod store;
 mod time;
 mod trouble;
 
@@ -24,7 +25,11 @@ pub(crate) const SEARCH: &str = "/crm/v3/objects/contacts/search";
 pub(crate) const ASSOCIATIONS: &str = "/crm/v4/associations/contacts/companies/batch/read";
 
 pub(crate) fn request(method: Method, path: &str, token: &str) -> Request<SimBody> {
-    let body = if path == SEARCH { "{}" } else { "" };
+    let body = match path {
+        SEARCH => "{}",
+        ASSOCIATIONS => r#"{"inputs":[]}"#,
+        _ => "",
+    };
     Request::builder()
         .method(method)
         .uri(path)
