@@ -4,10 +4,12 @@
 //!
 //! [`Sim`] judges requests as the real API would: it counts each one at the moment it *arrives*, which the client cannot see; it
 //! refuses what is over a limit; and it answers with the headers and bodies of the real thing. Everything takes as long as it is
-//! told to: the way there, the work, the way back. It shares no arithmetic with the limiter that it judges.
+//! told to: the way there, the work, the way back. What is too heavy times out ([`Cost`]). It shares no arithmetic with the limiter
+//! that it judges.
 //!
-//! Not for production: it keeps contacts in memory and knows one object type. Where HubSpot's behaviour is not known it does what
-//! is likely, and the item's page says so.
+//! Not for production: it keeps contacts in memory, and of other objects only which contacts they are associated with. What it
+//! holds can be changed from outside ([`Store`]). Where HubSpot's behaviour is not known it does what is likely, and the item's
+//! page says so.
 //!
 //! # When
 //!
