@@ -267,9 +267,7 @@ where
                 None
             }
             Ended::Lost(error) => Some(Err(error)),
-            Ended::TooLarge => Some(Err(
-                self.unfit("the answers are larger than `max_answer`".into())
-            )),
+            Ended::TooLarge => Some(Err(self.too_large())),
         }
     }
 
@@ -308,7 +306,11 @@ where
         parts: response::Parts,
         body: Gathered,
     ) -> Option<Answer<RB>> {
-        self.left = self.left.saturating_sub(body.data.len() as u64);
+        // Others that came at the same time may have used up what was left.
+        let Some(left) = self.left.checked_sub(body.data.len() as u64) else {
+            return Some(Err(self.too_large()));
+        };
+        self.left = left;
         let answer = Response::from_parts(parts, body.data);
         let part = self.job.answered(ask, &answer);
         let (parts, data) = answer.into_parts();
@@ -334,6 +336,10 @@ where
         let parts = self.last.take()?;
         let trimmed = self.diary.done(&self.job, &whole);
         Some(Ok(assemble::whole(parts, whole, trimmed)))
+    }
+
+    fn too_large(&self) -> BoxError {
+        self.unfit("the answers are larger than `max_answer`".into())
     }
 
     fn unfit(&self, why: std::borrow::Cow<'static, str>) -> BoxError {
