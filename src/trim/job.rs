@@ -72,6 +72,18 @@ pub(super) struct Ask {
     pub(super) can_shrink: bool,
 }
 
+impl Ask {
+    /// A request that cannot be asked in pieces.
+    pub(super) fn all() -> Self {
+        Self {
+            question: 0,
+            span: 0..0,
+            original: true,
+            can_shrink: false,
+        }
+    }
+}
+
 /// What an answer was.
 #[derive(Debug)]
 pub(super) enum Part {
