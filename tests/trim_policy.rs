@@ -404,6 +404,43 @@ async fn below_the_floor_another_way_is_asked_and_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_way_is_tried_again_after_a_run_and_kept_when_it_works() {
+    let is_well = Arc::new(Mutex::new(false));
+    let health = is_well.clone();
+    let server =
+        Server::new(
+            move |_, seen| match seen.path.starts_with("/light/") || *lock(&health) {
+                true => fine(seen),
+                false => heavy(),
+            },
+        );
+    let policy = Numbers {
+        floor: 10,
+        instead: Some("/light/"),
+        ..Numbers::default()
+    };
+    let layer = PayloadTrimLayer::new(policy);
+    asked(&server, &layer, 0..20).await;
+    let failures = |server: &Server| {
+        let log = server.log().into_iter();
+        log.filter(|seen| seen.path.starts_with("/numbers/"))
+            .count()
+    };
+    assert_eq!(failures(&server), 2);
+    // It is asked whole, once, and not halved when that fails.
+    for _ in 0..256 + 512 {
+        asked(&server, &layer, 0..20).await;
+    }
+    assert_eq!(failures(&server), 3);
+    *lock(&is_well) = true;
+    for _ in 0..2 {
+        asked(&server, &layer, 0..20).await;
+    }
+    let last = server.log().pop().unwrap();
+    assert!(last.path.starts_with("/numbers/"), "{}", last.path);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_left_out_is_said() {
     let server = Server::new(|_, seen| match seen.path.starts_with("/kept/") {
         true => fine(seen),
