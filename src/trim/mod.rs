@@ -1,8 +1,12 @@
 //! [`PayloadTrimLayer`]: a request that is too heavy for the server is asked in smaller pieces.
 
+#[cfg(feature = "json")]
+mod cursor;
 mod layer;
 mod policy;
 
+#[cfg(feature = "json")]
+pub use self::cursor::{CursorPages, CursorPagesBuilder, NextCursor};
 pub use self::layer::PayloadTrimLayer;
 pub use self::policy::{Finished, Piece, Question, Shape, Taken, TrimPolicy, Whole};
 
