@@ -114,6 +114,11 @@ impl Clock {
             .unwrap_or_else(|| Instant::now() + YEAR)
     }
 
+    /// The present instant.
+    pub(crate) fn instant_now() -> Instant {
+        Instant::now()
+    }
+
     /// The instant `after` from now.
     pub(crate) fn instant_after(after: Duration) -> Instant {
         Instant::now() + after

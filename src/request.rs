@@ -102,7 +102,7 @@ impl Deadline {
     }
 
     pub(crate) fn has_passed(self) -> bool {
-        self.0 <= Clock::instant_after(Duration::ZERO)
+        self.0 <= Clock::instant_now()
     }
 }
 

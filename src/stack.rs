@@ -19,27 +19,32 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use crate::backoff::RetryAfter;
+use crate::body::Flat;
 use crate::concurrency::{AdaptiveConcurrency, Concurrency};
 use crate::limit::TokenLimit;
 use crate::plan::{Limit, Plan, Rule};
 use crate::request::RequestHead;
 use crate::search::ClassBudget;
+use crate::trim::{PayloadTrim, TrimPolicy};
 use crate::{
-    AdaptiveConcurrencyLayer, ConfigError, Quota, RetryAfterLayer, SearchBudgetLayer,
-    TokenLimitLayer,
+    AdaptiveConcurrencyLayer, ConfigError, PayloadTrimLayer, Quota, RetryAfterLayer,
+    SearchBudgetLayer, TokenLimitLayer,
 };
 
 /// What [`StackLayer`] makes of a service.
-pub type Stack<S> = RetryAfter<ClassBudget<TokenLimit<AdaptiveConcurrency<S>>>>;
+pub type Stack<S> = PayloadTrim<RetryAfter<ClassBudget<TokenLimit<AdaptiveConcurrency<Flat<S>>>>>>;
 
-/// The layers of this crate in their right order, with their defaults: [`RetryAfterLayer`] outside, then [`SearchBudgetLayer`] and
-/// [`TokenLimitLayer`], [`AdaptiveConcurrencyLayer`] inside.
+/// The layers of this crate in their right order, with their defaults: [`PayloadTrimLayer`] outside, which does nothing until it is
+/// told [what to trim](Self::trim), then [`RetryAfterLayer`], [`SearchBudgetLayer`] and [`TokenLimitLayer`],
+/// [`AdaptiveConcurrencyLayer`] inside.
 ///
-/// Clones share what was learnt of the concurrency that each token bears, so make one and clone it.
+/// Clones share what was learnt of the concurrency that each token bears and of the sizes that work, so make one and clone it.
 ///
 /// See the [module docs](crate::stack) for an example. Use the layers one by one to set more than this or to put others between.
 #[derive(Clone, Debug)]
 pub struct StackLayer {
+    quota: Quota,
+    trim: PayloadTrimLayer,
     retry_after: RetryAfterLayer,
     search_budget: SearchBudgetLayer,
     token_limit: TokenLimitLayer,
@@ -50,11 +55,27 @@ impl StackLayer {
     /// The layers, all with the ledger of `quota`.
     pub fn new(quota: &Quota) -> Self {
         Self {
+            quota: quota.clone(),
+            trim: PayloadTrimLayer::off(),
             retry_after: RetryAfterLayer::new(quota),
             search_budget: SearchBudgetLayer::new(quota),
             token_limit: TokenLimitLayer::new(quota),
             concurrency: AdaptiveConcurrencyLayer::new(quota).max(max_concurrency(quota.plan())),
         }
+    }
+
+    /// Asks requests that are too heavy in smaller pieces, as `policy` says.
+    #[must_use]
+    pub fn trim(self, policy: impl TrimPolicy) -> Self {
+        let trim = PayloadTrimLayer::new(policy).quota(&self.quota);
+        self.trim_with(trim)
+    }
+
+    /// The same with a layer that is set up in another way, or with one that is [off](PayloadTrimLayer::off).
+    #[must_use]
+    pub fn trim_with(mut self, trim: PayloadTrimLayer) -> Self {
+        self.trim = trim;
+        self
     }
 
     /// Sets how long each single wait of a request may be, in each of the layers; 60 s at first. A
@@ -113,7 +134,10 @@ impl<S> Layer<S> for StackLayer {
     type Service = Stack<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let limited = self.token_limit.layer(self.concurrency.layer(inner));
-        self.retry_after.layer(self.search_budget.layer(limited))
+        let limited = self
+            .token_limit
+            .layer(self.concurrency.layer(Flat::new(inner)));
+        let repeated = self.retry_after.layer(self.search_budget.layer(limited));
+        self.trim.layer(repeated)
     }
 }

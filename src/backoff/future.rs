@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response, request, response};
+use http::{Request, Response, StatusCode, request, response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::policy::{Attempts, Policy, Verdict};
 use crate::body::{HeldBody, Hold, Peek, PeekBody};
 use crate::quota::{Acquire, Patience, Provisional, Quota, Ticket};
-use crate::request::RequestHead;
+use crate::request::{RequestHead, TooHeavy};
 use crate::signal::{Outcome, ResponseHead, Signals};
 use crate::{BoxError, QuotaError};
 
@@ -251,6 +251,11 @@ impl<B: Body, RB: Body> Original<B, RB> {
         Some(Request::from_parts(self.parts.clone()?, body))
     }
 
+    /// What somebody further outside answers by asking for less: to ask the same again would only take as long again.
+    fn too_heavy(&self) -> Option<&TooHeavy> {
+        self.parts.as_ref()?.extensions.get()
+    }
+
     fn can_repeat(&self) -> bool {
         self.body.is_some()
     }
@@ -258,7 +263,9 @@ impl<B: Body, RB: Body> Original<B, RB> {
     fn answered(&mut self, response: Response<RB>) -> Step<RB> {
         let head = ResponseHead::from(&response);
         let noted = self.quota().noted(&response);
-        if let Some(signals) = noted.filter(|signals| self.verdict(signals) == Verdict::GiveBack) {
+        if let Some(signals) =
+            noted.filter(|signals| self.verdict(head.status, signals) == Verdict::GiveBack)
+        {
             self.earn(signals);
             return Step::End(Ok(self.finish(response.map(PeekBody::untouched))));
         }
@@ -270,7 +277,7 @@ impl<B: Body, RB: Body> Original<B, RB> {
         let Some(signals) = signals else {
             return Step::End(Ok(response.map(PeekBody::untouched)));
         };
-        if wants_body || self.verdict(&signals) != Verdict::GiveBack {
+        if wants_body || self.verdict(response.status(), &signals) != Verdict::GiveBack {
             let (parts, body) = response.into_parts();
             return Step::Read(Box::new(Reading {
                 parts,
@@ -316,7 +323,7 @@ impl<B: Body, RB: Body> Original<B, RB> {
             self.quota().note(&ticket, signals.clone(), &mut response);
             signals
         });
-        let wait = match self.verdict(&signals) {
+        let wait = match self.verdict(response.status(), &signals) {
             Verdict::GiveBack => None,
             // Where the refusal named a limit that does not govern this request, no pause holds it up.
             Verdict::AfterPause if self.quota().paused_until(&ticket).is_none() => self.allowed(
@@ -356,12 +363,15 @@ impl<B: Body, RB: Body> Original<B, RB> {
                 Err(error) => Err(error),
             });
         }
+        let is_heavy = self.too_heavy().is_some_and(|heavy| heavy.is_error(&error));
         let effect = self
             .parts
             .as_ref()
             .map(|parts| self.quota().effect(&RequestHead::from(parts)));
         let verdict = match effect {
-            Some(effect) if self.can_repeat() => self.policy.verdict_on_loss(effect, self.attempt),
+            Some(effect) if self.can_repeat() && !is_heavy => {
+                self.policy.verdict_on_loss(effect, self.attempt)
+            }
             _ => Verdict::GiveBack,
         };
         let wait = match (verdict, self.ticket()) {
@@ -386,9 +396,15 @@ impl<B: Body, RB: Body> Original<B, RB> {
         Step::BackOff(Box::pin(tokio::time::sleep(wait)))
     }
 
-    fn verdict(&self, signals: &Signals) -> Verdict {
+    fn verdict(&self, status: StatusCode, signals: &Signals) -> Verdict {
         // The usual case; what the request does at the server is then of no interest.
         if signals.outcome == Outcome::Answered || !self.can_repeat() {
+            return Verdict::GiveBack;
+        }
+        if self
+            .too_heavy()
+            .is_some_and(|heavy| heavy.is_status(status))
+        {
             return Verdict::GiveBack;
         }
         match &self.parts {

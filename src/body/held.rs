@@ -3,16 +3,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::gather::Gather;
+
 pin_project! {
-    /// The body of a request: held in memory, so that it can be sent again, or passed through as it streams.
+    /// A body that is held in memory, or passed through as it streams.
     ///
-    /// The layers that repeat requests hand this type to the service they wrap. It has the frames of the original body.
-    /// `Debug` does not show them: where a token is asked for, a secret is in the body.
+    /// The layers that repeat requests hand this type to the service they wrap, so that it can be sent again. It has the frames of
+    /// the original body. `Debug` does not show them: where a token is asked for, a secret is in the body.
+    ///
+    /// The response of a request that was asked in pieces has such a body, too.
     pub struct HeldBody<B> {
         #[pin]
         inner: Inner<B>,
@@ -35,7 +39,7 @@ impl<B> HeldBody<B> {
         }
     }
 
-    fn held(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+    pub(crate) fn held(data: Bytes, trailers: Option<HeaderMap>) -> Self {
         Self {
             inner: Inner::Held { data, trailers },
         }
@@ -46,6 +50,24 @@ impl<B> HeldBody<B> {
         match &self.inner {
             Inner::Held { data, trailers } => Some(Self::held(data.clone(), trailers.clone())),
             Inner::Stream { .. } => None,
+        }
+    }
+
+    /// What is held.
+    pub(crate) fn data(&self) -> Option<&Bytes> {
+        match &self.inner {
+            Inner::Held { data, .. } => Some(data),
+            Inner::Stream { .. } => None,
+        }
+    }
+}
+
+impl<B> HeldBody<HeldBody<B>> {
+    /// The same body, held once.
+    pub(crate) fn flatten(self) -> HeldBody<B> {
+        match self.inner {
+            Inner::Held { data, trailers } => HeldBody::held(data, trailers),
+            Inner::Stream { body } => body,
         }
     }
 }
@@ -108,7 +130,7 @@ pin_project! {
     pub(crate) enum Hold<B> {
         /// Too large, or of unknown size.
         Stream { body: Option<B> },
-        Read { #[pin] body: B, first: Bytes, more: BytesMut, trailers: Option<HeaderMap>, left: u64 },
+        Read { #[pin] body: B, gather: Gather },
     }
 }
 
@@ -127,10 +149,7 @@ impl<B: Body> Hold<B> {
         match body.size_hint().upper() {
             Some(upper) if upper <= most => Hold::Read {
                 body,
-                first: Bytes::new(),
-                more: BytesMut::new(),
-                trailers: None,
-                left: most,
+                gather: Gather::new(most),
             },
             _ => Hold::Stream { body: Some(body) },
         }
@@ -141,49 +160,24 @@ impl<B: Body> Future for Hold<B> {
     type Output = Result<HeldBody<B>, HoldError<B::Error>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (mut body, first, more, trailers, left) = match self.project() {
+        let (mut body, gather) = match self.project() {
             HoldProj::Stream { body } => {
                 return match body.take() {
                     Some(body) => Poll::Ready(Ok(HeldBody::stream(body))),
                     None => Poll::Pending,
                 };
             }
-            HoldProj::Read {
-                body,
-                first,
-                more,
-                trailers,
-                left,
-            } => (body, first, more, trailers, left),
+            HoldProj::Read { body, gather } => (body, gather),
         };
         while !body.is_end_stream() {
             let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
                 break;
             };
-            match frame.map_err(HoldError::Body)?.into_data() {
-                Ok(mut data) => {
-                    let length = data.remaining();
-                    *left = left.checked_sub(length as u64).ok_or(HoldError::Longer)?;
-                    let data = data.copy_to_bytes(length);
-                    // Most bodies are one frame, which then need not be copied.
-                    if first.is_empty() {
-                        *first = data;
-                    } else {
-                        more.extend_from_slice(&data);
-                    }
-                }
-                Err(frame) => *trailers = frame.into_trailers().ok(),
-            }
+            let frame = frame.map_err(HoldError::Body)?;
+            gather.keep(frame).map_err(|_| HoldError::Longer)?;
         }
-        let data = if more.is_empty() {
-            std::mem::take(first)
-        } else {
-            let mut whole = BytesMut::with_capacity(first.len() + more.len());
-            whole.extend_from_slice(first);
-            whole.extend_from_slice(more);
-            whole.freeze()
-        };
-        Poll::Ready(Ok(HeldBody::held(data, trailers.take())))
+        let held = gather.finish();
+        Poll::Ready(Ok(HeldBody::held(held.data, held.trailers)))
     }
 }
 
