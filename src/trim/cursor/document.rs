@@ -4,10 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::ConfigError;
+
+/// Lists and objects with more members are not read: two bytes of text would take a hundred in memory.
+pub(super) const MOST_MEMBERS: usize = 100_000;
 
 /// Why an answer cannot be used. Never says what is in it.
 pub(super) type Unfit = Cow<'static, str>;
@@ -43,7 +46,7 @@ impl fmt::Display for Path {
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    /// `None` when the text is no object. Deep nesting needs no deep stack: the parser skips values without recursion.
+    /// `None` when the text is no object, or a very large one. Deep nesting needs no deep stack: the parser skips values without recursion.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -87,6 +90,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+                    if members.len() == MOST_MEMBERS {
+                        return Err(A::Error::custom("too many members"));
+                    }
                     members.push((name.0, value));
                 }
                 Ok(Object(members))
@@ -101,9 +107,40 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The elements of a list; `None` when it is none.
+struct List<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements;
+
+        impl<'de> Visitor<'de> for Elements {
+            type Value = List<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<'de>, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    if elements.len() == MOST_MEMBERS {
+                        return Err(A::Error::custom("too many elements"));
+                    }
+                    elements.push(element);
+                }
+                Ok(List(elements))
+            }
+        }
+
+        deserializer.deserialize_seq(Elements)
+    }
+}
+
+/// The elements of a list; `None` when it is none, or a very long one.
 pub(super) fn list(value: &RawValue) -> Option<Vec<&RawValue>> {
-    serde_json::from_str(value.get()).ok()
+    serde_json::from_str::<List<'_>>(value.get())
+        .ok()
+        .map(|list| list.0)
 }
 
 /// The text of a string; `None` when it is none.

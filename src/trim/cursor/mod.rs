@@ -70,7 +70,7 @@ use crate::request::RequestHead;
 ///
 /// Not adapted are other figures about a page, links other than those named, links inside records, and a size that is hidden in a
 /// cursor: with such a cursor the next page may be as small as a piece was. White space between the members of an object that
-/// has been changed is lost.
+/// has been changed is lost. A list of what is included stays, empty, when all that is in it are records of the page.
 ///
 /// A piece with fewer records than asked for is no end as long as it names a next one; the rest is asked for from there. A piece
 /// that names a next one and has no new record ends the page early, since there may be any number of those: the caller gets fewer
@@ -79,7 +79,8 @@ use crate::request::RequestHead;
 ///
 /// An answer with `errors` or `error` in the place of records goes to the caller as it is, like every status but 2xx. The caller
 /// gets an error when a piece has more records than asked for, is no JSON object, has no list of records, has errors beside
-/// them, says where the next page begins in a way not described, or names itself as the next.
+/// them, says where the next page begins in a way not described, names itself as the next, or has an object or list of more than 100,000
+/// members.
 #[derive(Clone, Debug)]
 pub struct CursorPages {
     api: Arc<Api>,

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::api::Api;
-use super::document::{Edit, Object, Unfit, is_number, list, quoted, string};
+use super::document::{Edit, MOST_MEMBERS, Object, Unfit, is_number, list, quoted, string};
 use super::query;
 use crate::trim::policy::Whole;
 
@@ -113,6 +113,9 @@ impl Stitched {
             }
             let entries = list(value).ok_or("what is included is no list")?;
             included.is_there = true;
+            if included.entries.len() > MOST_MEMBERS {
+                return Err("too much is included".into());
+            }
             for entry in entries {
                 let id = Identity::of(entry, &api.id);
                 if id
