@@ -219,3 +219,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn paging_through_all_records_is_too_heavy_once() {
+    let thing = |at: usize| Thing {
+        kind: (at % 2) as u8,
+        friend: None,
+        is_red: false,
+    };
+    let toy = Toy {
+        dialect: JsonApi,
+        things: (0..3_000).map(thing).collect(),
+        omits: true,
+        trouble: Trouble {
+            most: Some(13),
+            ..Trouble::default()
+        },
+        log: Arc::default(),
+    };
+    let layer = PayloadTrimLayer::new(JsonApi.pages());
+    let mut target = "/v1/acme/things?page[size]=100".to_owned();
+    let (mut places, mut too_heavy) = (Vec::new(), Vec::new());
+    loop {
+        let (_, body, trimmed) = through(&layer, &toy, &target);
+        let page = value(&body);
+        let records = page["data"].as_array().unwrap();
+        places.extend(
+            records
+                .iter()
+                .map(|record| record["attributes"]["place"].clone()),
+        );
+        too_heavy.push(trimmed.unwrap().too_heavy);
+        match page["links"]["next"].as_str() {
+            Some(next) => target = next.replace("https://api.example.com", ""),
+            None => break,
+        }
+    }
+    let all: Vec<Value> = (0..3_000).map(Value::from).collect();
+    assert_eq!(places, all);
+    // 100, 50 and 25 fail, 13 works; 29 more pages of 100 follow, and nobody forgets.
+    let mut expected = vec![0; 30];
+    expected[0] = 3;
+    assert_eq!(too_heavy, expected);
+    println!(
+        "{} requests for 3,000 records",
+        toy.log.lock().unwrap().len()
+    );
+}
