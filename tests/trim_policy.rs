@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::capture::Capture;
 use common::{Answer, SECOND, Seen, Server, after, at_once, lock, lost, ms, request, response};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -148,10 +147,6 @@ impl Question for Asked {
             size: self.size,
             parts: BTreeMap::new(),
         }))
-    }
-
-    fn hints(&self) -> Vec<String> {
-        vec!["numbers are heavy".to_owned()]
     }
 }
 
@@ -409,6 +404,43 @@ async fn below_the_floor_another_way_is_asked_and_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_way_is_tried_again_after_a_run_and_kept_when_it_works() {
+    let is_well = Arc::new(Mutex::new(false));
+    let health = is_well.clone();
+    let server =
+        Server::new(
+            move |_, seen| match seen.path.starts_with("/light/") || *lock(&health) {
+                true => fine(seen),
+                false => heavy(),
+            },
+        );
+    let policy = Numbers {
+        floor: 10,
+        instead: Some("/light/"),
+        ..Numbers::default()
+    };
+    let layer = PayloadTrimLayer::new(policy);
+    asked(&server, &layer, 0..20).await;
+    let failures = |server: &Server| {
+        let log = server.log().into_iter();
+        log.filter(|seen| seen.path.starts_with("/numbers/"))
+            .count()
+    };
+    assert_eq!(failures(&server), 2);
+    // It is asked whole, once, and not halved when that fails.
+    for _ in 0..256 + 512 {
+        asked(&server, &layer, 0..20).await;
+    }
+    assert_eq!(failures(&server), 3);
+    *lock(&is_well) = true;
+    for _ in 0..2 {
+        asked(&server, &layer, 0..20).await;
+    }
+    let last = server.log().pop().unwrap();
+    assert!(last.path.starts_with("/numbers/"), "{}", last.path);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_left_out_is_said() {
     let server = Server::new(|_, seen| match seen.path.starts_with("/kept/") {
         true => fine(seen),
@@ -641,35 +673,6 @@ async fn pieces_are_the_callers_request_in_all_else() {
         // The class was said of the path that the caller asked for.
         assert_eq!(class.is_some(), nth == 0);
         assert!(can_shrink);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_event_tells_of_each_failure_and_one_of_the_end() {
-    let capture = Capture::default();
-    let guard = tracing::subscriber::set_default(capture.clone());
-    asked(
-        &server(25),
-        &PayloadTrimLayer::new(Numbers::default()),
-        0..100,
-    )
-    .await;
-    drop(guard);
-    let failures = capture.events("tower_quota::too_heavy");
-    assert_eq!(failures.len(), 2);
-    assert!(failures[0].contains("status=504") && failures[0].contains("asked=100"));
-    assert!(failures[1].contains("asked=50") && failures[1].contains("seconds=60"));
-    assert_eq!(capture.events("tower_quota::heavy_hint").len(), 1);
-    let done = capture.events("tower_quota::trimmed");
-    assert_eq!(done.len(), 1);
-    for field in [
-        "asked=100",
-        "worked=25",
-        "pieces=5",
-        "too_heavy=2",
-        "seconds=60",
-    ] {
-        assert!(done[0].contains(field), "{field}: {}", done[0]);
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Job {
     way: Cow<'static, str>,
     /// Questions that had to be asked otherwise; remembered once the other way is seen to work.
     replaced: Vec<Entry>,
+    /// Questions that are known to be asked better otherwise.
+    avoided: Vec<Entry>,
     parallel: usize,
     /// What has not been asked for yet, in order.
     gaps: Vec<Gap>,
@@ -72,6 +74,18 @@ pub(super) struct Ask {
     pub(super) can_shrink: bool,
 }
 
+impl Ask {
+    /// A request that cannot be asked in pieces.
+    pub(super) fn all() -> Self {
+        Self {
+            question: 0,
+            span: 0..0,
+            original: true,
+            can_shrink: false,
+        }
+    }
+}
+
 /// What an answer was.
 #[derive(Debug)]
 pub(super) enum Part {
@@ -97,6 +111,7 @@ impl Job {
             question,
             questions: 0,
             replaced: Vec::new(),
+            avoided: Vec::new(),
             parallel,
             gaps: Vec::new(),
             asked: Vec::new(),
@@ -151,6 +166,7 @@ impl Job {
                 }
                 Recalled::Instead { probe } => match self.another() {
                     Some(other) if !probe => {
+                        self.avoided.push(self.entry);
                         self.question = other;
                         continue;
                     }
@@ -373,6 +389,9 @@ impl Job {
         }
         for replaced in self.replaced.drain(..) {
             self.memory.learn(&replaced, 0);
+        }
+        for avoided in &self.avoided {
+            self.memory.worked(avoided);
         }
         if self.lessened && length == self.size {
             self.lessened = false;
