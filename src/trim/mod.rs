@@ -18,7 +18,7 @@
 //!   is checked, and what does not fit together is a [`TrimError`].
 //!
 //! How a request is split without loss is a matter of the API, and a [`TrimPolicy`] says it: `hubspot::SearchPages` for HubSpot's
-//! searches and batch reads, `CursorPages` for APIs that are paged by a cursor in the query, or one of your own.
+//! searches and batch reads, `CursorPages` (feature `json`) for APIs that are paged by a cursor in the query, or one of your own.
 //!
 //! # When
 //!
