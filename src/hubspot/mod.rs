@@ -42,12 +42,14 @@ mod body;
 mod routes;
 mod signals;
 mod tier;
+mod trim;
 #[cfg(feature = "zones")]
 mod usage;
 
 pub use self::routes::HubspotRoutes;
 pub use self::signals::HubspotSignals;
 pub use self::tier::{Packs, Tier, plan};
+pub use self::trim::SearchPages;
 #[cfg(feature = "zones")]
 pub use self::usage::{DailyUsage, UsageError, daily_usage};
 

@@ -144,6 +144,49 @@ fn posted(path: &Path<'_>) -> Effect {
     Effect::Create
 }
 
+/// The reads that ask for many records at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Many {
+    /// A search for objects.
+    Search,
+    /// A batch read of objects.
+    Objects,
+    /// A batch read of associations.
+    Associations,
+}
+
+impl Many {
+    /// What a `POST` to this path is. Other paths end with another letter, mostly, and are told by that.
+    pub(super) fn of(path: &str) -> Option<Self> {
+        let end = path.trim_end_matches('/').as_bytes();
+        match end {
+            // `search`, `read`, or the last letter is written as `%` and two digits.
+            [.., b'h' | b'H' | b'd' | b'D'] | [.., b'%', _, _] => Self::among(&Path::new(path)),
+            _ => None,
+        }
+    }
+
+    fn among(path: &Path<'_>) -> Option<Self> {
+        if !path.is(0, "crm") {
+            return None;
+        }
+        if crm(true, path) == RouteClass::Search {
+            return Some(Self::Search);
+        }
+        let batch = path.ends(&["batch", "read"]);
+        if batch
+            && path
+                .head("objects")
+                .is_some_and(|object| path.len == object + 3)
+        {
+            return Some(Self::Objects);
+        }
+        let from = path.head("associations").filter(|_| batch);
+        from.filter(|from| path.len == from + 4)
+            .map(|_| Self::Associations)
+    }
+}
+
 /// The first segments of a path and its last ones, without the empty ones.
 struct Path<'a> {
     first: [&'a [u8]; Path::FIRST],

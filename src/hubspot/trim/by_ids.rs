@@ -1,0 +1,219 @@
+//! Ids first, properties after: the records of a search that asked for ids alone get their properties by batch reads.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+
+use super::answer::Record;
+use super::errors::{is_not_found, named};
+use super::inputs::{Input, Inputs, MOST_RECORDS, fewer, shape};
+use super::json::{Members, Object, array, slice, utf8};
+use super::pages::Pages;
+use super::search::{Search, Way};
+use crate::trim::{Finished, Piece, Question, Shape, Taken, Whole};
+
+/// The question whose units are the ids that a search has found.
+pub(super) struct ByIds {
+    wanted: Wanted,
+    inputs: Inputs,
+}
+
+/// The answer in the making.
+struct Wanted {
+    search: Arc<Search>,
+    /// All of it but the results.
+    members: Members,
+    /// As the search showed them, in its order.
+    found: Vec<Record>,
+    /// As the batch reads showed them, by id.
+    read: HashMap<String, Bytes>,
+    /// Those that are not there any more.
+    gone: HashSet<String>,
+    /// What no answer mentioned has been asked for a second time, one by one.
+    singly: bool,
+}
+
+impl ByIds {
+    /// Goes on after the search for ids; `members` is its answer without the results.
+    pub(super) fn begin(search: Arc<Search>, members: Members, found: Vec<Record>) -> Finished {
+        if found.iter().any(|record| record.id.is_none()) {
+            return Finished::Unfit("a record that was found has no id".into());
+        }
+        let wanted = Wanted {
+            search,
+            members,
+            found,
+            read: HashMap::new(),
+            gone: HashSet::new(),
+            singly: false,
+        };
+        wanted.go_on(MOST_RECORDS)
+    }
+}
+
+impl Question for ByIds {
+    fn shape(&self) -> Shape {
+        self.inputs.shape()
+    }
+
+    fn size(&self) -> usize {
+        self.inputs.len()
+    }
+
+    fn most(&self) -> usize {
+        self.inputs.most()
+    }
+
+    fn piece(&self, span: Range<usize>) -> Option<Piece> {
+        Some(self.inputs.piece(span))
+    }
+
+    fn take(&mut self, span: Range<usize>, answer: &Response<Bytes>) -> Taken {
+        self.inputs.take(span, answer)
+    }
+
+    fn finish(self: Box<Self>) -> Finished {
+        let Self {
+            mut wanted,
+            mut inputs,
+        } = *self;
+        let settled = inputs.settle();
+        for (asked, answer) in settled.answers {
+            let missing = answer.errors.iter().filter(|error| is_not_found(error));
+            wanted.gone.extend(missing.flat_map(named));
+            let is_asked = |id: &String| asked.iter().any(|input| input.id() == id);
+            let is_other = |record: &Record| record.id.as_ref().is_some_and(|id| !is_asked(id));
+            if wanted.singly && !answer.records.is_empty() && answer.records.iter().all(is_other) {
+                // It was merged into that other record, under whose id it is read now. A search shows it no more, either.
+                wanted
+                    .gone
+                    .extend(asked.iter().map(|input| input.id().to_owned()));
+                continue;
+            }
+            for record in answer.records {
+                if let Some(id) = record.id {
+                    wanted.read.entry(id).or_insert(record.raw);
+                }
+            }
+        }
+        let mut most = None;
+        for (asked, not_found) in settled.not_found {
+            let named = not_found.ids();
+            // It may be that nothing at all can be read there.
+            if named.is_empty() && !not_found.is_of_records() && wanted.read.is_empty() {
+                return Finished::Unfit(
+                    "records that were found cannot be read by their ids".into(),
+                );
+            }
+            let (gone, open) = not_found.split(asked);
+            wanted
+                .gone
+                .extend(gone.iter().map(|input| input.id().to_owned()));
+            most = most.max(fewer(&open));
+        }
+        match most {
+            Some(most) => wanted.go_on(most),
+            None => wanted.go_on_singly(),
+        }
+    }
+
+    fn instead(&self) -> Option<Box<dyn Question>> {
+        let search = &self.wanted.search;
+        let way = search.instead(Way::Ids)?;
+        Some(Box::new(Pages::new(search.clone(), way)))
+    }
+
+    fn hints(&self) -> Vec<String> {
+        self.wanted.search.hints()
+    }
+}
+
+impl Wanted {
+    /// The ids that are neither read nor gone, each once.
+    fn open(&self) -> Vec<Input> {
+        let mut seen = HashSet::new();
+        let ids = self.found.iter().filter_map(|record| record.id.as_deref());
+        let open = ids.filter(|id| !self.read.contains_key(*id) && !self.gone.contains(*id));
+        open.filter(|id| seen.insert(*id)).map(Input::new).collect()
+    }
+
+    /// Asks for what is open, so many ids at a time.
+    fn go_on(self, most: usize) -> Finished {
+        let open = self.open();
+        if open.is_empty() {
+            return self.answer();
+        }
+        let Some(target) = self.search.read.clone() else {
+            return Finished::Unfit("there is no place to read records by their ids".into());
+        };
+        let search = &self.search;
+        let shape = shape(target.path(), search.properties.len(), false);
+        let inputs = Inputs::new(search.reading(), open, most, shape).at(target);
+        Finished::Ask(Box::new(ByIds {
+            wanted: self,
+            inputs,
+        }))
+    }
+
+    /// A record that no answer mentions may have been merged into another one: "read it singly".
+    fn go_on_singly(mut self) -> Finished {
+        if std::mem::replace(&mut self.singly, true) && !self.open().is_empty() {
+            return Finished::Unfit(
+                "a record that was found can neither be read nor is it gone".into(),
+            );
+        }
+        self.go_on(1)
+    }
+
+    /// The answer to the search. What is gone is left out, as a search leaves it out a moment later.
+    fn answer(mut self) -> Finished {
+        let names = self
+            .search
+            .properties
+            .iter()
+            .map(|name| name.to_lowercase());
+        let names: HashSet<_> = names.collect();
+        let mut results = Vec::new();
+        for record in &self.found {
+            let read = record.id.as_ref().and_then(|id| self.read.get(id));
+            if let Some(read) = read {
+                match with_properties(&record.raw, read, &names) {
+                    Some(whole) => results.push(whole),
+                    None => {
+                        return Finished::Unfit("a record that was read has no properties".into());
+                    }
+                }
+            }
+        }
+        self.members.set("results", array(&results));
+        Finished::Answer(Whole {
+            status: StatusCode::OK,
+            body: self.members.write().into(),
+            dropped: Vec::new(),
+        })
+    }
+}
+
+/// The record as the search found it, with the properties of these names (in lower case) as they were read. A search shows some
+/// properties of its own beside those that are asked for; they stay.
+fn with_properties(found: &Bytes, read: &Bytes, names: &HashSet<String>) -> Option<Vec<u8>> {
+    let record = Object::parse(utf8(found))?;
+    let read_properties = Object::parse(utf8(read))?.object("properties")?;
+    let asked = |name: &str| names.contains(&name.to_lowercase());
+    let mut properties = Members::default();
+    if let Some(own) = record.object("properties") {
+        let keep = |name: &str| !asked(name) || !read_properties.has(name);
+        for (name, value) in own.iter().filter(|(name, _)| keep(name)) {
+            properties.push(name, slice(found, value));
+        }
+    }
+    for (name, value) in read_properties.iter().filter(|(name, _)| asked(name)) {
+        properties.push(name, slice(read, value));
+    }
+    let mut members = record.members(found);
+    members.set("properties", properties.write());
+    Some(members.write())
+}
