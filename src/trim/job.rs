@@ -293,7 +293,14 @@ impl Job {
             self.proved = 0;
         }
         self.end_probe(false);
-        let less = half.max(self.proved);
+        let mut less = half.max(self.proved);
+        // Others may have learnt in the meantime what works.
+        let learnt = self.memory.known_size(&self.entry);
+        match learnt.filter(|_| !known && self.proved == 0) {
+            Some(0) => self.instead_if_heavy = true,
+            Some(learnt) if learnt < length => (self.proved, less) = (learnt, learnt),
+            _ => {}
+        }
         let can_halve = length > floor && !self.instead_if_heavy;
         if ask.can_shrink && can_halve && (less >= floor || !self.has_another()) {
             let less = less.max(floor);
