@@ -253,6 +253,23 @@ async fn what_has_worked_is_tried_first_and_by_each_account_for_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_too_heavy_in_the_meantime_learns_from_the_others() {
+    let server = server(25);
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    let late = async {
+        // When the first one has learnt that 25 work, the second one still waits for the failure of its whole.
+        tokio::time::sleep(75 * SECOND).await;
+        let before = server.count();
+        asked(&server, &layer, 0..200).await;
+        server.count() - before
+    };
+    let early = asked(&server, &layer, 0..200);
+    // The first is through after 90 s; the second has failed once, and goes on with what the first has learnt.
+    let ((), sent) = tokio::join!(early, late);
+    assert_eq!(sent, 1 + 8 + 8);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_piece_of_a_new_size_goes_alone_and_then_as_many_as_may() {
     let open = Arc::new(Mutex::new((0, Vec::new())));
     let counts = open.clone();

@@ -62,6 +62,13 @@ struct Gap {
     again: bool,
 }
 
+impl Gap {
+    /// Whether the pieces may be of any size.
+    fn is_free(&self) -> bool {
+        self.most == usize::MAX && !self.again
+    }
+}
+
 /// A piece that is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ask {
@@ -286,7 +293,14 @@ impl Job {
             self.proved = 0;
         }
         self.end_probe(false);
-        let less = half.max(self.proved);
+        let mut less = half.max(self.proved);
+        // Others may have learnt in the meantime what works.
+        let learnt = self.memory.known_size(&self.entry);
+        match learnt.filter(|_| !known && self.proved == 0) {
+            Some(0) => self.instead_if_heavy = true,
+            Some(learnt) if learnt < length => (self.proved, less) = (learnt, learnt),
+            _ => {}
+        }
         let can_halve = length > floor && !self.instead_if_heavy;
         if ask.can_shrink && can_halve && (less >= floor || !self.has_another()) {
             let less = less.max(floor);
@@ -421,9 +435,17 @@ impl Job {
         place.is_some()
     }
 
-    fn reopen(&mut self, gap: Gap) {
-        let start = gap.span.start;
-        let place = self.gaps.partition_point(|gap| gap.span.start < start);
+    fn reopen(&mut self, mut gap: Gap) {
+        let place = self
+            .gaps
+            .partition_point(|next| next.span.start < gap.span.start);
+        // What can be asked in one piece need not be asked in two.
+        let next = self.gaps.get(place);
+        if next
+            .is_some_and(|next| gap.is_free() && next.is_free() && next.span.start == gap.span.end)
+        {
+            gap.span.end = self.gaps.remove(place).span.end;
+        }
         self.gaps.insert(place, gap);
     }
 }

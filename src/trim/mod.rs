@@ -18,7 +18,7 @@
 //!   is checked, and what does not fit together is a [`TrimError`].
 //!
 //! How a request is split without loss is a matter of the API, and a [`TrimPolicy`] says it: `hubspot::SearchPages` for HubSpot's
-//! searches and batch reads, `CursorPages` for APIs that are paged by a cursor in the query, or one of your own.
+//! searches and batch reads, `CursorPages` (feature `json`) for APIs that are paged by a cursor in the query, or one of your own.
 //!
 //! # When
 //!
@@ -101,6 +101,8 @@
 //! ```
 
 mod assemble;
+#[cfg(feature = "json")]
+mod cursor;
 mod error;
 mod event;
 mod future;
@@ -113,6 +115,8 @@ mod service;
 mod shared;
 mod trimming;
 
+#[cfg(feature = "json")]
+pub use self::cursor::{CursorPages, CursorPagesBuilder, NextCursor};
 pub use self::error::TrimError;
 pub use self::future::ResponseFuture;
 pub use self::layer::PayloadTrimLayer;
