@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "every test uses its own part")]
 
 pub(crate) mod capture;
+pub(crate) mod frames;
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -16,7 +17,7 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Extensions, HeaderMap, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use tokio::time::Sleep;
@@ -225,7 +226,9 @@ pub(crate) struct Seen {
     pub(crate) at: Duration,
     pub(crate) method: Method,
     pub(crate) path: String,
+    pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
+    pub(crate) extensions: Extensions,
     pub(crate) body: Option<Bytes>,
     pub(crate) trailers: Option<HeaderMap>,
 }
@@ -258,6 +261,7 @@ pub(crate) struct Server {
     pub(crate) clock: Clock,
     log: Arc<Mutex<Vec<Seen>>>,
     answer: Arc<Answering>,
+    reads_first: bool,
 }
 
 impl Server {
@@ -267,6 +271,15 @@ impl Server {
             clock: Clock::system(),
             log: Arc::default(),
             answer: Arc::new(answer),
+            reads_first: false,
+        }
+    }
+
+    /// The same, but it decides when it has read the body, which `answer` is given, too.
+    pub(crate) fn reading(answer: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self {
+            reads_first: true,
+            ..Self::new(answer)
         }
     }
 
@@ -316,7 +329,9 @@ where
             at: self.clock.elapsed(),
             method: head.method,
             path: head.uri.path().to_owned(),
+            query: head.uri.query().map(str::to_owned),
             headers: head.headers,
+            extensions: head.extensions,
             body: None,
             trailers: None,
         };
@@ -325,18 +340,22 @@ where
             log.push(seen.clone());
             log.len() - 1
         };
-        let answer = (self.answer)(nth, &seen);
-        let log = self.log.clone();
+        let answer = (!self.reads_first).then(|| (self.answer)(nth, &seen));
+        let server = self.clone();
         Box::pin(async move {
             let Ok(body) = body.collect().await else {
                 return Err(TestError("the request's body broke"));
             };
-            {
-                let seen = &mut lock(&log)[nth];
+            let seen = {
+                let seen = &mut lock(&server.log)[nth];
                 seen.trailers = body.trailers().cloned();
                 seen.body = Some(body.to_bytes());
+                seen.clone()
+            };
+            match answer {
+                Some(answer) => answer.await,
+                None => (server.answer)(nth, &seen).await,
             }
-            answer.await
         })
     }
 }
