@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use tower_quota::sim::{ClassStats, Latency, Others, Sim, SimTier, Stats, Windows};
+use tower_quota::sim::{ClassStats, Cost, Latency, Others, Sim, SimTier, Stats, Windows};
 
 /// A quota-enforcing HubSpot on a local port.
 #[derive(Parser, Debug)]
@@ -44,6 +44,16 @@ struct Args {
     /// How many of those requests come at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
     others_at_once: u32,
+    /// Most that one search or batch read may cost: records x (1 + properties) x weight of the filters. One that costs more is
+    /// answered with 504.
+    #[arg(long, value_name = "N")]
+    search_budget: Option<u64>,
+    /// Share of searches and batch reads that are answered with 504 whatever they cost, 0.0 to 1.0.
+    #[arg(long, value_name = "PROBABILITY")]
+    heavy_chance: Option<f64>,
+    /// How long such a request waits for its 504; whole seconds or a fraction.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    heavy_wait: Duration,
     /// Accept only this token (may be repeated); all tokens if left out.
     #[arg(long)]
     token: Vec<String>,
@@ -82,6 +92,13 @@ fn range(text: &str) -> Result<(u64, u64), String> {
         (Ok(low), Ok(high)) if low <= high => Ok((low, high)),
         _ => Err("expected two whole numbers such as 200..600, the smaller one first".to_owned()),
     }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok();
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "expected a number of seconds such as 30 or 0.5".to_owned())
 }
 
 #[tokio::main]
@@ -154,6 +171,12 @@ fn simulator(args: &Args) -> Result<Sim, tower_quota::ConfigError> {
     if let Some(rate) = args.others {
         builder = builder.others(Others::burst(rate).in_bursts_of(args.others_at_once));
     }
+    if args.search_budget.is_some() || args.heavy_chance.is_some() {
+        let cost = Cost::new(args.search_budget.unwrap_or(u64::MAX))
+            .at_random(args.heavy_chance.unwrap_or(0.0))
+            .wait(args.heavy_wait);
+        builder = builder.cost(cost);
+    }
     for token in &args.token {
         builder = builder.token(token);
     }
@@ -184,7 +207,8 @@ fn say(text: &str) {
 }
 
 fn table(stats: &Stats) -> String {
-    let mut text = String::from("\nclass         arrived  counted  refused: window    daily\n");
+    let mut text =
+        String::from("\nclass         arrived  counted  refused: window    daily  too heavy\n");
     let rows: [(&str, &ClassStats); 3] = [
         ("general", &stats.general),
         ("search", &stats.search),
@@ -192,8 +216,12 @@ fn table(stats: &Stats) -> String {
     ];
     for (name, class) in rows {
         text += &format!(
-            "{name:<12} {:>8} {:>8} {:>16} {:>8}\n",
-            class.arrived, class.counted, class.refused_window, class.refused_daily
+            "{name:<12} {:>8} {:>8} {:>16} {:>8} {:>10}\n",
+            class.arrived,
+            class.counted,
+            class.refused_window,
+            class.refused_daily,
+            class.too_heavy
         );
     }
     text += "\nanswers by status:";

@@ -115,6 +115,8 @@ mod error;
 pub mod hubspot;
 pub mod limit;
 mod macros;
+#[cfg(feature = "json")]
+mod percent;
 pub mod plan;
 pub mod quota;
 pub mod request;

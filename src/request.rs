@@ -258,6 +258,12 @@ impl TooHeavy {
         timeouts: true,
     };
 
+    /// Nothing means it.
+    pub(crate) const NEVER: Self = Self {
+        statuses: &[],
+        timeouts: false,
+    };
+
     /// Whether a response with this status means it.
     pub fn is_status(&self, status: StatusCode) -> bool {
         self.statuses.contains(&status.as_u16())

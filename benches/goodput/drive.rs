@@ -131,7 +131,7 @@ pub(crate) fn search() -> Call {
 
 pub(crate) fn associations() -> Call {
     let path = "/crm/v4/associations/contacts/companies/batch/read";
-    call(Method::POST, path, "{}")
+    call(Method::POST, path, r#"{"inputs":[]}"#)
 }
 
 /// Makes one call; as long as it is refused it is repeated after a backoff.

@@ -55,6 +55,10 @@ pub(crate) struct Args {
     /// How long one attempt at a request may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
+    /// Read back by search what was synced, and tell what is not found. The simulated HubSpot then times out on searches for
+    /// many records at once, as the real one does on heavy ones; the layers ask it for less.
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Print one JSON object, last on the standard output, instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
@@ -72,11 +76,14 @@ Figures at the end:
   share_of_ideal ideal_s / the time from the start until the last request was sent.
                  It is null when N requests are enough (ideal_s = 0): then the quota was
                  no obstacle, and there is nothing to compare with
+  verified       with --verify: records found again by search; `different` are those with
+                 another value than was sent, which is no failure: somebody else may have
+                 changed them, and HubSpot writes some values its own way
 
 Exit codes:
   0    the sync has run to its end; rows that failed are reported on the standard error
   1    it could not begin, had to stop (token refused, server out of reach, daily quota
-       used up), or has not synced a single row
+       used up), or has not synced a single row; or --verify has missed a record
   2    wrong arguments
   130  stopped with Ctrl-C: what was under way is finished first, a second Ctrl-C aborts it";
 

@@ -14,8 +14,9 @@ use serde_json::Value;
 use tower::timeout::{Timeout, TimeoutLayer};
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::body::HeldBody;
-use tower_quota::stack::{Stack, StackLayer};
-use tower_quota::{BoxError, Quota};
+use tower_quota::stack::Stack;
+use tower_quota::trim::Trimmed;
+use tower_quota::{BoxError, Quota, hubspot};
 
 use crate::args::Args;
 use crate::wire::{Call, Counted, Wire};
@@ -49,6 +50,8 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
+    /// It was put together from the answers to smaller requests.
+    pub(crate) trimmed: bool,
 }
 
 impl Client {
@@ -84,7 +87,8 @@ impl Client {
                 inner: http,
                 wire: wire.clone(),
             });
-        let stack = StackLayer::new(quota).max_wait(MAX_WAIT);
+        // All work is alike here, and nothing need be kept for anything more urgent.
+        let stack = hubspot::stack(quota).max_wait(MAX_WAIT).search_reserve(0);
         let no_repetitions = stack
             .clone()
             .max_attempts(1)
@@ -125,6 +129,17 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> Result<Answer, BoxError> {
+        let mut request = self.request(method, path, body)?;
+        request.extensions_mut().insert(Call::default());
+        self.answer(request).await
+    }
+
+    /// The same for a search, of which the layers may make several calls.
+    pub(crate) async fn search(&self, path: &str, body: &Value) -> Result<Answer, BoxError> {
+        self.answer(self.request(Method::POST, path, body)?).await
+    }
+
+    fn request(&self, method: Method, path: &str, body: &Value) -> Result<Request<Body>, BoxError> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base()))
@@ -135,14 +150,18 @@ impl Client {
                 USER_AGENT,
                 concat!("tower-quota-hubspot-sync/", env!("CARGO_PKG_VERSION")),
             )
-            .extension(Call::default())
             .body(Full::from(serde_json::to_vec(body)?))?;
+        Ok(request)
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Result<Answer, BoxError> {
         let response = self.api.clone().oneshot(request).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, LONGEST_ANSWER).collect();
         let body = tokio::time::timeout(self.timeout, body).await??;
         Ok(Answer {
             status: head.status,
+            trimmed: head.extensions.get::<Trimmed>().is_some(),
             body: body.to_bytes(),
         })
     }

@@ -133,6 +133,11 @@ impl Sheet {
         }
     }
 
+    /// The properties that the file names.
+    pub(crate) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
     /// The `index`th record, from 0: its line, and the contact or what is wrong with the row.
     ///
     /// Beyond the end of the file the rows come again, with other addresses.

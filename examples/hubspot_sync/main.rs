@@ -11,7 +11,8 @@
 //! simplest sync there is, and it shows the layers; a sync of very many new contacts would rather use the batch endpoints,
 //! because HubSpot counts a 404 as an error, and wants no more than 5 % of them a day from marketplace apps.
 //!
-//! [`client`] puts the layers on hyper-util's client, [`upsert`] is the work on one contact, [`run`] does it for many at a time.
+//! [`client`] puts the layers on hyper-util's client, [`upsert`] is the work on one contact, [`run`] does it for many at a time, and
+//! [`verify`] reads back by search what was synced.
 
 mod args;
 mod client;
@@ -21,6 +22,7 @@ mod report;
 mod run;
 mod server;
 mod upsert;
+mod verify;
 mod wire;
 
 use std::process::ExitCode;
@@ -95,22 +97,41 @@ async fn sync(args: Args) -> Result<ExitCode, String> {
         sheet: &sheet,
         records,
         concurrency: args.concurrency,
-        client,
+        client: client.clone(),
         quota,
         wire: wire.clone(),
         clock,
     };
-    let (tally, end) = run::run(job, &screen).await;
+    let (tally, mut end) = run::run(job, &screen).await;
     screen.clear();
 
-    let summary = Summary::new(tally, &wire, pace, end != End::Complete);
+    let mut summary = Summary::new(&tally, &wire, pace, end != End::Complete);
+    if args.verify && end == End::Complete && !summary.synced_nothing() {
+        let is_synced =
+            |index: &u64| !tally.unsynced.contains(index) && sheet.record(*index).1.is_ok();
+        let synced: Vec<u64> = (0..records).filter(is_synced).collect();
+        let screen = Screen::new(synced.len() as u64, args.json);
+        let job = verify::Job {
+            sheet: &sheet,
+            synced,
+            client,
+            wire,
+        };
+        let verified = verify::verify(job, &screen).await;
+        screen.clear();
+        match verified {
+            Ok(verified) => summary.verified = Some(verified),
+            Err(problem) => end = End::Failed(problem),
+        }
+    }
     if let End::Failed(problem) = &end {
         report::complain(problem);
     }
     let judged = simulated.map(|simulated| simulated.verdict(pace.window));
     summary.print(args.json, judged.as_deref());
     Ok(match end {
-        End::Complete if summary.synced_nothing() => ExitCode::FAILURE,
+        End::Complete if summary.synced_nothing() || summary.misses() => ExitCode::FAILURE,
+        End::Complete if summary.was_interrupted() => ExitCode::from(INTERRUPTED),
         End::Complete => ExitCode::SUCCESS,
         End::Failed(_) => ExitCode::FAILURE,
         End::Interrupted => ExitCode::from(INTERRUPTED),

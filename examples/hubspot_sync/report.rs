@@ -1,5 +1,6 @@
 //! What the user sees: the progress bar, and the figures at the end.
 
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::pace::Pace;
+use crate::verify::Verified;
 use crate::wire::Wire;
 
 /// Without a terminal there is no bar, but a line this often.
@@ -23,6 +25,8 @@ pub(crate) struct Tally {
     pub(crate) rejected: u64,
     /// Not sent, because the row is broken.
     pub(crate) broken: u64,
+    /// Which records were rejected, by their place in the sheet.
+    pub(crate) unsynced: HashSet<u64>,
     /// From the start to the last answer.
     pub(crate) elapsed: Duration,
 }
@@ -35,6 +39,7 @@ impl Tally {
             updated: 0,
             rejected: 0,
             broken: 0,
+            unsynced: HashSet::new(),
             elapsed: Duration::ZERO,
         }
     }
@@ -107,6 +112,12 @@ impl Screen {
         }
     }
 
+    /// So many records have been found again.
+    pub(crate) fn verified(&self, found: u64) {
+        self.bar.set_position(found);
+        self.bar.set_message("found again");
+    }
+
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }
@@ -135,10 +146,12 @@ pub(crate) struct Summary {
     ideal_s: f64,
     share_of_ideal: Option<f64>,
     stopped_early: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) verified: Option<Verified>,
 }
 
 impl Summary {
-    pub(crate) fn new(tally: Tally, wire: &Wire, pace: Pace, stopped_early: bool) -> Self {
+    pub(crate) fn new(tally: &Tally, wire: &Wire, pace: Pace, stopped_early: bool) -> Self {
         // What the server refused it did not count, so a client that is refused a lot gets no credit for it.
         let ideal = pace.ideal(wire.requests() - wire.refused()).as_secs_f64();
         let last_request = wire.last_sent().as_secs_f64();
@@ -159,7 +172,20 @@ impl Summary {
             ideal_s: round(ideal),
             share_of_ideal: (ideal > 0.0).then(|| round(ideal / last_request)),
             stopped_early,
+            verified: None,
         }
+    }
+
+    /// The verification has not found every record.
+    pub(crate) fn misses(&self) -> bool {
+        self.verified.as_ref().is_some_and(Verified::misses)
+    }
+
+    /// The verification was stopped with Ctrl-C.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.verified
+            .as_ref()
+            .is_some_and(|verified| verified.stopped_early)
     }
 
     pub(crate) fn synced_nothing(&self) -> bool {
@@ -226,6 +252,10 @@ impl Summary {
             ("share of ideal", share),
         ]);
         let line = |(name, value): &(&str, String)| format!("{name:<16}{value}");
-        rows.iter().map(line).collect::<Vec<_>>().join("\n")
+        let mut table = rows.iter().map(line).collect::<Vec<_>>().join("\n");
+        if let Some(verified) = &self.verified {
+            table = format!("{table}\n\n{}", verified.table());
+        }
+        table
     }
 }

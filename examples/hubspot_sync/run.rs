@@ -44,6 +44,7 @@ pub(crate) enum End {
 
 /// One record under way.
 struct Record {
+    index: u64,
     line: u64,
     contact: Contact,
 }
@@ -119,7 +120,11 @@ impl Runner<'_> {
             self.next += 1;
             let (line, contact) = self.job.sheet.record(index);
             match contact {
-                Ok(contact) => self.begin(Record { line, contact }),
+                Ok(contact) => self.begin(Record {
+                    index,
+                    line,
+                    contact,
+                }),
                 Err(problem) => {
                     if self.job.sheet.is_first_pass(index) {
                         self.screen.note(&format!("line {line}: {problem}"));
@@ -180,6 +185,7 @@ impl Runner<'_> {
             }
         };
         self.tally.rejected += 1;
+        self.tally.unsynced.insert(record.index);
         let email = &record.contact.email;
         self.screen
             .note(&format!("line {line}: {email}: {problem}"));

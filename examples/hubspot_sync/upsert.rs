@@ -91,7 +91,7 @@ fn judge(client: &Client, answer: &Answer, success: Outcome) -> Outcome {
 }
 
 /// The server's own words, with the status.
-fn message(client: &Client, answer: &Answer) -> String {
+pub(crate) fn message(client: &Client, answer: &Answer) -> String {
     const LONGEST: usize = 300;
     let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let details = json.as_ref().and_then(|json| {
@@ -116,7 +116,7 @@ fn message(client: &Client, answer: &Answer) -> String {
 }
 
 /// An error with all that caused it.
-fn chain(error: &BoxError) -> String {
+pub(crate) fn chain(error: &BoxError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

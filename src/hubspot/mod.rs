@@ -69,9 +69,10 @@ pub fn api(tier: Tier, zone: Zone) -> Api {
         .signals(HubspotSignals)
 }
 
-/// The layers for HubSpot in their right order, with the ledger of `quota`, which is made from [`api`].
+/// The layers for HubSpot in their right order, with the ledger of `quota`, which is made from [`api`]. Searches and batch reads that
+/// are too heavy are asked in smaller pieces, see [`SearchPages`].
 pub fn stack(quota: &Quota) -> StackLayer {
-    StackLayer::new(quota)
+    StackLayer::new(quota).trim(SearchPages::default())
 }
 
 /// The limit of ordinary requests: per token, 100 to 250 per 10 s.

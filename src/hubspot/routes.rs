@@ -1,6 +1,7 @@
 use http::Method;
 
 use super::{DAILY_ONLY, EXEMPT, OAUTH};
+use crate::percent;
 use crate::plan::RouteClass;
 use crate::request::{Effect, RequestHead, Routes};
 
@@ -259,24 +260,5 @@ impl<'a> Path<'a> {
 
 /// Whether a segment is `name` after percent-decoding, whatever the case.
 fn same(segment: &[u8], name: &str) -> bool {
-    let mut rest = segment;
-    for expected in name.bytes() {
-        let (byte, tail) = match rest {
-            [b'%', high, low, tail @ ..] => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, tail),
-                _ => return false,
-            },
-            [byte, tail @ ..] => (*byte, tail),
-            [] => return false,
-        };
-        if !byte.eq_ignore_ascii_case(&expected) {
-            return false;
-        }
-        rest = tail;
-    }
-    rest.is_empty()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|digit| digit as u8)
+    percent::is(segment, name, u8::eq_ignore_ascii_case)
 }

@@ -313,6 +313,12 @@ impl Problem {
         problem
     }
 
+    /// What is wrong, for people.
+    pub(super) fn in_words(&self) -> &str {
+        let detail = self.errors.first();
+        detail.map_or(&self.message, |detail| &detail.message)
+    }
+
     #[must_use]
     pub(super) fn with(mut self, key: &'static str, values: Vec<String>) -> Self {
         self.context.insert(key, values);

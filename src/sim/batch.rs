@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{Problem, Reply};
 use super::calls::{Work, parse};
 use super::contacts::{Contacts, Properties, Values, View};
+use super::cost::Load;
 use super::day::iso;
 use super::routes::Batch;
 
@@ -28,9 +29,9 @@ struct ReadBody {
 }
 
 #[derive(Deserialize)]
-struct Key {
+pub(super) struct Key {
     #[serde(deserialize_with = "text")]
-    id: String,
+    pub(super) id: String,
 }
 
 #[derive(Deserialize)]
@@ -77,12 +78,17 @@ pub(super) fn batch(
     }
 }
 
-/// A batch that found nothing, as the answer to any associations call.
+/// A batch that found nothing, as the answer to the associations calls that are not simulated.
 pub(super) fn nothing(work: &Work<'_>) -> Reply {
     answer(work, StatusCode::OK, Vec::new(), &[])
 }
 
-fn answer(work: &Work<'_>, status: StatusCode, results: Vec<Value>, errors: &[Problem]) -> Reply {
+pub(super) fn answer(
+    work: &Work<'_>,
+    status: StatusCode,
+    results: Vec<Value>,
+    errors: &[Problem],
+) -> Reply {
     let mut body = json!({
         "status": "COMPLETE",
         "results": results,
@@ -97,7 +103,7 @@ fn answer(work: &Work<'_>, status: StatusCode, results: Vec<Value>, errors: &[Pr
     Reply::json(StatusCode::MULTI_STATUS, &body)
 }
 
-fn at_most(most: usize, inputs: usize) -> Result<(), Problem> {
+pub(super) fn at_most(most: usize, inputs: usize) -> Result<(), Problem> {
     if inputs <= most {
         return Ok(());
     }
@@ -117,18 +123,33 @@ fn missing(ids: Vec<String>) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "OBJECT_NOT_FOUND", message).with("ids", ids)
 }
 
+fn parse_read(body: &[u8]) -> Result<ReadBody, Problem> {
+    let body: ReadBody = parse(body)?;
+    let history = !body.properties_with_history.is_empty();
+    at_most(
+        if history { MOST_WITH_HISTORY } else { MOST },
+        body.inputs.len(),
+    )?;
+    Ok(body)
+}
+
+/// What a batch read costs, if the server accepts it.
+pub(super) fn load(body: &[u8]) -> Result<Load, Problem> {
+    let body = parse_read(body)?;
+    Ok(Load {
+        units: body.inputs.len(),
+        properties: body.properties.len() + body.properties_with_history.len(),
+        ..Load::default()
+    })
+}
+
 fn read(
     contacts: &Contacts,
     known: &Properties,
     work: &Work<'_>,
     rng: &mut fastrand::Rng,
 ) -> Result<Reply, Problem> {
-    let body: ReadBody = parse(work.body)?;
-    let history = !body.properties_with_history.is_empty();
-    at_most(
-        if history { MOST_WITH_HISTORY } else { MOST },
-        body.inputs.len(),
-    )?;
+    let body = parse_read(work.body)?;
     let view = View {
         properties: body.properties,
         history: body.properties_with_history,

@@ -9,9 +9,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Problem, Reply};
+use super::associations::{self, Associations};
 use super::batch;
 use super::contacts::{Contact, Contacts, Properties, View};
-use super::routes::{Call, Query};
+use super::cost::Load;
+use super::routes::{Batch, Call, Query};
 use super::search;
 
 /// What the accounts hold.
@@ -20,6 +22,7 @@ pub(super) struct Contents {
     known: Properties,
     search_body: usize,
     accounts: HashMap<u64, Contacts>,
+    associations: HashMap<u64, Associations>,
 }
 
 /// One call and what is needed for it.
@@ -39,6 +42,29 @@ impl Contents {
             known: Properties::new(properties),
             search_body,
             accounts: HashMap::new(),
+            associations: HashMap::new(),
+        }
+    }
+
+    /// The contacts of an account, and which properties they may have.
+    pub(super) fn contacts(&mut self, account: u64) -> (&mut Contacts, &Properties) {
+        (open(&mut self.accounts, account), &self.known)
+    }
+
+    pub(super) fn associations(&mut self, account: u64) -> &mut Associations {
+        self.associations.entry(account).or_default()
+    }
+
+    /// What a call costs. `None` for those that cannot be heavy, and for those that are refused.
+    pub(super) fn load(&self, call: &Call, body: &[u8]) -> Option<Load> {
+        match call {
+            Call::Search => {
+                fits(body, self.search_body).ok()?;
+                search::load(&self.known, body).ok()
+            }
+            Call::Batch(Batch::Read) => batch::load(body).ok(),
+            Call::AssociationsRead(_) => associations::load(body).ok(),
+            _ => None,
         }
     }
 
@@ -47,10 +73,7 @@ impl Contents {
         work: &Work<'_>,
         rng: &mut fastrand::Rng,
     ) -> Result<Reply, Problem> {
-        let contacts = self
-            .accounts
-            .entry(work.account)
-            .or_insert_with(|| Contacts::new(work.account));
+        let contacts = open(&mut self.accounts, work.account);
         let known = &self.known;
         match work.call {
             Call::List => list(contacts, known, work.query),
@@ -58,12 +81,15 @@ impl Contents {
             Call::Read(key) => read(contacts, known, key, work.query),
             Call::Update(key) => update(contacts, known, key, work),
             Call::Archive(key) => archive(contacts, key, work),
-            Call::Search if work.body.len() > self.search_body => {
-                let message = format!("Search body exceeds {} characters", self.search_body);
-                Err(Problem::invalid(message))
+            Call::Search => {
+                fits(work.body, self.search_body)?;
+                search::search(contacts, known, work.body)
             }
-            Call::Search => search::search(contacts, known, work.body),
             Call::Batch(kind) => batch::batch(contacts, known, *kind, work, rng),
+            Call::AssociationsRead(ends) => {
+                let associations = self.associations.get(&work.account);
+                associations::read(associations, ends, work, rng)
+            }
             Call::Associations => Ok(batch::nothing(work)),
             Call::OtherType(name) => {
                 let message = format!("Unable to infer object type from: {name}");
@@ -78,6 +104,21 @@ impl Contents {
             }
         }
     }
+}
+
+fn open(accounts: &mut HashMap<u64, Contacts>, account: u64) -> &mut Contacts {
+    let contacts = accounts.entry(account);
+    contacts.or_insert_with(|| Contacts::new(account))
+}
+
+/// 400 for a search whose body is longer than the server reads.
+fn fits(body: &[u8], most: usize) -> Result<(), Problem> {
+    if body.len() <= most {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "Search body exceeds {most} characters"
+    )))
 }
 
 /// The body of a call, or 400 as the API words it.
@@ -133,9 +174,7 @@ fn list(contacts: &Contacts, known: &Properties, query: Query<'_>) -> Result<Rep
 
 fn create(contacts: &mut Contacts, known: &Properties, work: &Work<'_>) -> Result<Reply, Problem> {
     let body: Write = parse(work.body)?;
-    let values = contacts.check(&body.properties, known)?;
-    contacts.conflict(&values, None)?;
-    let id = contacts.insert(values, work.now);
+    let id = contacts.create(&body.properties, known, work.now)?;
     Ok(shown(contacts, known, id, StatusCode::CREATED))
 }
 
@@ -167,9 +206,7 @@ fn update(
     let body: Write = parse(work.body)?;
     let found = contacts.find(key, work.query.get("idProperty").as_deref())?;
     let id = found.ok_or_else(Problem::not_found)?;
-    let values = contacts.check(&body.properties, known)?;
-    contacts.conflict(&values, Some(id))?;
-    contacts.change(id, values, work.now);
+    contacts.update(id, &body.properties, known, work.now)?;
     Ok(shown(contacts, known, id, StatusCode::OK))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::cost::Cost;
 use super::day::Zone;
 use super::fault::{Fault, Faults, Script};
 use super::latency::Latency;
@@ -70,6 +71,7 @@ pub struct SimBuilder {
     retry_after: Option<u64>,
     faults: Vec<(f64, Fault)>,
     scripts: Vec<Script>,
+    cost: Option<Cost>,
     others: Vec<Others>,
     tokens: Tokens,
     properties: Vec<String>,
@@ -92,6 +94,7 @@ impl Default for SimBuilder {
             retry_after: None,
             faults: Vec::new(),
             scripts: Vec::new(),
+            cost: None,
             others: Vec::new(),
             tokens: Tokens::default(),
             properties: Vec::new(),
@@ -278,6 +281,12 @@ impl SimBuilder {
         self
     }
 
+    /// How heavy a search or a batch read may be; as heavy as it likes if not said. [`Sim::set_cost`] changes it later.
+    pub fn cost(mut self, cost: Cost) -> Self {
+        self.cost = Some(cost);
+        self
+    }
+
     /// Faults for the next requests; more can be added later with [`Sim::script`].
     pub fn script(mut self, script: Script) -> Self {
         self.scripts.push(script);
@@ -334,7 +343,8 @@ impl SimBuilder {
     ///
     /// [`ConfigError`] that names the field: a zero quota or window, a window that is not whole seconds with one-second buckets, an
     /// unknown zone, a probability outside 0.0..=1.0, a latency that makes no sense, a rate that is not positive, a burst
-    /// of nobody, a concurrency of zero or a refusal that is no error.
+    /// of nobody, a concurrency of zero or a refusal that is no error, a cost with a budget of zero, a wait of more than a day or
+    /// a status that is no gateway timeout.
     pub fn build(self) -> Result<Sim, ConfigError> {
         let limits = self.limits.check()?;
         let latencies = [
@@ -372,6 +382,7 @@ impl SimBuilder {
                 return Err(ConfigError::new("concurrency: status", "must be an error"));
             }
         }
+        self.cost.iter().try_for_each(Cost::check)?;
         for others in &self.others {
             if !(others.rate.is_finite() && others.rate > 0.0) {
                 return Err(ConfigError::new(
@@ -406,6 +417,7 @@ impl SimBuilder {
             tokens: self.tokens,
             others: self.others,
             faults,
+            cost: self.cost,
             properties: self.properties,
             seed: self.seed,
             record: self.record,

@@ -273,6 +273,35 @@ impl Contacts {
         }
     }
 
+    /// Makes a contact, if its values are good, and returns its id.
+    pub(super) fn create(
+        &mut self,
+        properties: &Map<String, Value>,
+        known: &Properties,
+        now: SystemTime,
+    ) -> Result<u64, Problem> {
+        let values = self.check(properties, known)?;
+        self.conflict(&values, None)?;
+        Ok(self.insert(values, now))
+    }
+
+    /// Changes a contact, if there is one and the values are good.
+    pub(super) fn update(
+        &mut self,
+        id: u64,
+        properties: &Map<String, Value>,
+        known: &Properties,
+        now: SystemTime,
+    ) -> Result<(), Problem> {
+        if !self.live.contains_key(&id) {
+            return Err(Problem::not_found());
+        }
+        let values = self.check(properties, known)?;
+        self.conflict(&values, Some(id))?;
+        self.change(id, values, now);
+        Ok(())
+    }
+
     /// Makes a contact of values that were checked and are free of conflict.
     pub(super) fn insert(&mut self, mut values: Values, now: SystemTime) -> u64 {
         let id = self.next_id;

@@ -9,55 +9,20 @@ use http::{Response, StatusCode, request};
 use super::answer::{self, Problem, Reply};
 use super::calls::{Contents, Work};
 use super::config::Settings;
+use super::cost::{Cost, TooHeavy};
 use super::fault::{Answer, Fault, Faults, Kind};
 use super::quota::{Caller, Enforcer, Figures, Refusal};
 use super::routes::{self, Call, Class, Query};
 use super::stats::{Counted, Stats};
 use super::{Parts, ServiceHeader, SimBody};
-use crate::clock::Clock;
-
-/// Time since the simulator was built, and how it maps to the clocks.
-#[derive(Debug)]
-pub(super) struct Timeline {
-    clock: Clock,
-    start: Duration,
-    /// The wall clock at time zero. It is read once; a machine whose clock is set later does not disturb the windows.
-    origin: SystemTime,
-}
-
-impl Timeline {
-    pub(super) fn new(clock: Clock) -> Self {
-        let start = clock.elapsed();
-        let origin = clock.wall();
-        Self {
-            clock,
-            start,
-            origin,
-        }
-    }
-
-    pub(super) fn now(&self) -> Duration {
-        self.clock.elapsed().saturating_sub(self.start)
-    }
-
-    pub(super) fn origin(&self) -> SystemTime {
-        self.origin
-    }
-
-    pub(super) async fn sleep_until(&self, time: Duration) {
-        // A sleep of no length would still cost a turn of the timer.
-        if time > self.now() {
-            tokio::time::sleep_until(self.clock.instant(self.start + time)).await;
-        }
-    }
-}
 
 /// All that changes.
 #[derive(Debug)]
 pub(super) struct Desk {
     enforcer: Enforcer,
     pub(super) faults: Faults,
-    contents: Contents,
+    pub(super) cost: Option<Cost>,
+    pub(super) contents: Contents,
     pub(super) rng: fastrand::Rng,
     pub(super) stats: Stats,
     pub(super) log: Option<Vec<Counted>>,
@@ -104,6 +69,8 @@ struct Errand {
     class: Class,
     call: Call,
     fault: Option<Fault>,
+    /// What is answered instead of the work, which is too heavy.
+    too_heavy: Option<StatusCode>,
 }
 
 /// A request in work.
@@ -128,6 +95,7 @@ impl Desk {
         Self {
             enforcer,
             faults: parts.faults,
+            cost: parts.cost,
             contents: Contents::new(parts.properties, parts.settings.search_body),
             rng: fastrand::Rng::with_seed(parts.seed),
             stats: Stats::default(),
@@ -136,6 +104,11 @@ impl Desk {
             in_flight: 0,
             date: (0, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT")),
         }
+    }
+
+    /// The account that a token belongs to, whether it has been seen or not.
+    pub(super) fn account_of(&self, token: &str) -> u64 {
+        self.enforcer.account_of(token)
     }
 
     pub(super) fn let_others(&mut self, now: Duration) {
@@ -254,19 +227,26 @@ impl Desk {
             self.faults.spend(pick);
             self.stats.faults += 1;
         }
-        if windows {
+        let fault = pick.map(|pick| pick.fault);
+        let works = windows && fault.as_ref().is_none_or(Fault::works);
+        let too_heavy = works
+            .then(|| self.too_heavy(class, &call, request))
+            .flatten();
+        if let Some((wait, _)) = too_heavy {
+            ticket.service = wait;
+        } else if windows {
             ticket.service = settings.service_time.draw(&mut self.rng);
         }
         if let Some(in_work) = self.enforcer.in_work(&caller, class) {
             *in_work += 1;
         }
-        let fault = pick.map(|pick| pick.fault);
         ticket.service += fault.as_ref().map_or(Duration::ZERO, |fault| fault.delay);
         ticket.next = Next::Work(Errand {
             caller,
             class,
             call,
             fault,
+            too_heavy: too_heavy.map(|(_, status)| status),
         });
         ticket
     }
@@ -313,6 +293,23 @@ impl Desk {
             self.note(now, class, caller, true);
         }
         refused
+    }
+
+    /// How long the server works in vain on a request that is too heavy for it, and what it answers then.
+    fn too_heavy(
+        &mut self,
+        class: Class,
+        call: &Call,
+        request: &Incoming,
+    ) -> Option<(Duration, StatusCode)> {
+        let cost = self.cost.as_ref().filter(|_| !request.too_long)?;
+        let load = self.contents.load(call, &request.body)?;
+        let why = cost.judge(&load, &mut self.rng)?;
+        if let Some(stats) = self.stats.of(class) {
+            stats.too_heavy += 1;
+            stats.too_heavy_by_chance += u64::from(why == TooHeavy::ByChance);
+        }
+        Some((cost.wait, cost.status))
     }
 
     fn refuse(
@@ -407,11 +404,7 @@ impl Desk {
     fn twist(&mut self, fault: &Answer, errand: &Errand, scene: &Scene<'_>) -> Reply {
         let own = (fault.worked || fault.status.is_none()).then(|| self.work(errand, scene));
         let mut reply = match (fault.status, own) {
-            (Some(status), _) => {
-                let ids = self.enforcer.ids(&errand.caller);
-                let id = scene.correlation_id;
-                answer::trouble(status, errand.class, ids, id, &mut self.rng)
-            }
+            (Some(status), _) => self.trouble(status, errand, scene),
             (None, own) => own.unwrap_or_else(|| Reply::empty(StatusCode::OK)),
         };
         if let Some(body) = &fault.body {
@@ -422,7 +415,16 @@ impl Desk {
         reply
     }
 
+    fn trouble(&mut self, status: StatusCode, errand: &Errand, scene: &Scene<'_>) -> Reply {
+        let ids = self.enforcer.ids(&errand.caller);
+        let id = scene.correlation_id;
+        answer::trouble(status, errand.class, ids, id, &mut self.rng)
+    }
+
     fn work(&mut self, errand: &Errand, scene: &Scene<'_>) -> Reply {
+        if let Some(status) = errand.too_heavy {
+            return self.trouble(status, errand, scene);
+        }
         let wall = self.origin + scene.now;
         let done = match &errand.call {
             _ if scene.request.too_long => Err(Problem::new(

@@ -147,6 +147,15 @@ impl Fault {
         self
     }
 
+    /// Whether the work is done, whatever the answer then says.
+    pub(super) fn works(&self) -> bool {
+        match &self.kind {
+            Kind::DropBefore | Kind::Hang => false,
+            Kind::DropAfter { worked } => *worked,
+            Kind::Answer(answer) => answer.worked || answer.status.is_none(),
+        }
+    }
+
     /// Whether the windows count the request: not if it never arrives, and not if it is refused.
     pub(super) fn counts(&self) -> bool {
         match &self.kind {

@@ -28,8 +28,8 @@ pub struct Latency {
     flaw: Option<&'static str>,
 }
 
-/// No distribution may reach beyond this; it keeps sums far from overflow.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Nothing may take longer than this; it keeps sums far from overflow.
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Latency {
     /// Nothing takes any time. The default everywhere.

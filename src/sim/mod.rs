@@ -4,10 +4,12 @@
 //!
 //! [`Sim`] judges requests as the real API would: it counts each one at the moment it *arrives*, which the client cannot see; it
 //! refuses what is over a limit; and it answers with the headers and bodies of the real thing. Everything takes as long as it is
-//! told to: the way there, the work, the way back. It shares no arithmetic with the limiter that it judges.
+//! told to: the way there, the work, the way back. What is too heavy times out ([`Cost`]). It shares no arithmetic with the limiter
+//! that it judges.
 //!
-//! Not for production: it keeps contacts in memory and knows one object type. Where HubSpot's behaviour is not known it does what
-//! is likely, and the item's page says so.
+//! Not for production: it keeps contacts in memory, and of other objects only which contacts they are associated with. What it
+//! holds can be changed from outside ([`Store`]). Where HubSpot's behaviour is not known it does what is likely, and the item's
+//! page says so.
 //!
 //! # When
 //!
@@ -51,14 +53,17 @@
 //! ```
 
 mod answer;
+mod associations;
 mod batch;
 mod body;
 mod calls;
 mod config;
 mod contacts;
+mod cost;
 mod day;
 mod desk;
 mod fault;
+mod filter;
 mod latency;
 mod limits;
 mod others;
@@ -68,17 +73,21 @@ mod search;
 mod server;
 mod service;
 mod stats;
+mod store;
+mod timeline;
 mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use self::body::SimBody;
 pub use self::config::{DEFAULT_ACCOUNT, SimBuilder};
 use self::config::{Settings, Tokens};
-use self::desk::{Desk, Timeline};
+pub use self::cost::Cost;
+use self::desk::Desk;
 use self::fault::Faults;
 pub use self::fault::{Fault, Script};
+pub use self::filter::Operator;
 pub use self::latency::Latency;
 use self::limits::Limits;
 pub use self::limits::SimTier;
@@ -87,7 +96,10 @@ pub use self::routes::Class;
 pub use self::server::SimServer;
 pub use self::service::{SimError, SimFuture, SimService};
 pub use self::stats::{ClassStats, Counted, Stats};
+pub use self::store::Store;
+use self::timeline::Timeline;
 pub use self::window::Windows;
+use crate::ConfigError;
 use crate::clock::Clock;
 
 /// The header in which answers tell how long the server worked. The figure is rounded down, so it is never more than the truth.
@@ -125,6 +137,7 @@ struct Parts {
     tokens: Tokens,
     others: Vec<Others>,
     faults: Faults,
+    cost: Option<Cost>,
     properties: Vec<String>,
     seed: u64,
     record: bool,
@@ -180,6 +193,12 @@ impl Sim {
         stats::most_in_window(&self.log(), class, window)
     }
 
+    /// The contents of the account of `token`, to be changed without a request. The token need not be good.
+    pub fn store(&self, token: &str) -> Store {
+        let account = self.shared.desk().account_of(token);
+        Store::new(self.shared.clone(), account)
+    }
+
     /// Lets somebody else with the same token make `n` general requests now; returns how many of them were admitted.
     pub fn spend(&self, token: &str, n: u64) -> u64 {
         self.shared.spend(token, Class::General, n)
@@ -218,6 +237,17 @@ impl Sim {
         desk.set_daily(quota, now);
     }
 
+    /// How heavy a request may be from now on; `None` for as heavy as it likes. What is in work already is judged.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] as of [`SimBuilder::build`]; all stays as it was.
+    pub fn set_cost(&self, cost: Option<Cost>) -> Result<(), ConfigError> {
+        cost.iter().try_for_each(Cost::check)?;
+        self.shared.desk().cost = cost;
+        Ok(())
+    }
+
     /// Adds faults for the next requests, after the scripts that are still there.
     pub fn script(&self, script: Script) {
         self.shared.desk().faults.add(script);
@@ -228,6 +258,13 @@ impl Shared {
     /// A panic elsewhere does not spoil the counters, so a poisoned lock is used as it is.
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The desk, and what the wall clock says.
+    fn desk_and_wall(&self) -> (MutexGuard<'_, Desk>, SystemTime) {
+        let desk = self.desk();
+        let wall = self.timeline.origin() + self.timeline.now();
+        (desk, wall)
     }
 
     fn set_window(&self, class: Class, quota: u64) {

@@ -131,6 +131,10 @@ impl Enforcer {
         })
     }
 
+    pub(super) fn account_of(&self, token: &str) -> u64 {
+        self.names.account(token)
+    }
+
     /// Finds out whose token it is; `None` for one that is not accepted.
     pub(super) fn identify(&mut self, token: &str, now: Duration) -> Option<Caller> {
         if let Some(caller) = self.callers.get(token) {
@@ -139,7 +143,7 @@ impl Enforcer {
         if token.is_empty() || !self.names.accepts(token) {
             return None;
         }
-        let account_id = self.names.account(token);
+        let account_id = self.account_of(token);
         let account = match self.account_index.get(&account_id) {
             Some(&index) => index,
             None => self.open_account(account_id, now),

@@ -29,7 +29,9 @@ pub(super) enum Call {
     Archive(String),
     Search,
     Batch(Batch),
-    /// An associations call, answered with nothing.
+    /// A batch read of the associations from one type of object to another.
+    AssociationsRead((String, String)),
+    /// Another associations call, answered with nothing.
     Associations,
     AccountDetails,
     DailyUsage,
@@ -65,6 +67,13 @@ pub(super) fn route(method: &Method, path: &str) -> (Class, Call) {
     match parts {
         ["crm", "objects", v, object, tail @ ..] if is_version(v) => objects(method, object, tail),
         ["crm", v, "objects", object, tail @ ..] if is_version(v) => objects(method, object, tail),
+        ["crm", "associations", v, from, to, "batch", "read"]
+        | ["crm", v, "associations", from, to, "batch", "read"]
+            if is_version(v) && method == Method::POST =>
+        {
+            let ends = (object_type(from), object_type(to));
+            (Class::Associations, Call::AssociationsRead(ends))
+        }
         ["crm", "associations", v, ..] if is_version(v) => associations(),
         ["crm", v, "associations", "usage", "high-usage-report", _] if is_version(v) => {
             associations()
@@ -120,16 +129,22 @@ fn objects(method: &Method, object: &str, tail: &[&str]) -> (Class, Call) {
         _ => None,
     };
     match call {
-        Some(call) if is_contacts(object) => (class, call),
+        Some(call) if object_type(object) == "0-1" => (class, call),
         Some(_) => (class, Call::OtherType(object.to_owned())),
         None => (class, Call::Unknown),
     }
 }
 
-fn is_contacts(object: &str) -> bool {
-    object == "0-1"
-        || object.eq_ignore_ascii_case("contacts")
-        || object.eq_ignore_ascii_case("contact")
+/// One name for each type of object: the id of the usual ones, anything else in lower case.
+pub(super) fn object_type(name: &str) -> String {
+    let name = name.to_lowercase();
+    match name.as_str() {
+        "contact" | "contacts" => "0-1".to_owned(),
+        "company" | "companies" => "0-2".to_owned(),
+        "deal" | "deals" => "0-3".to_owned(),
+        "ticket" | "tickets" => "0-5".to_owned(),
+        _ => name,
+    }
 }
 
 /// `v3`, `2026-03` or `2026-09-beta`.

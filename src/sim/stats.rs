@@ -51,6 +51,10 @@ pub struct ClassStats {
     pub refused_daily: u64,
     /// Requests that were turned away because too many were in work. No limit counts them.
     pub refused_concurrency: u64,
+    /// Requests among the counted ones that were too heavy for the server, by their [`Cost`](super::Cost) or by chance.
+    pub too_heavy: u64,
+    /// Those of them that were so by chance only.
+    pub too_heavy_by_chance: u64,
     /// Requests of other tenants that were admitted and counted.
     pub others_counted: u64,
     /// Requests of other tenants that were refused, by the window or by the daily pool.
@@ -71,6 +75,11 @@ impl Stats {
     /// Refused requests of all classes, by any limit.
     pub fn refused(&self) -> u64 {
         self.sum(|class| class.refused_window + class.refused_daily + class.refused_concurrency)
+    }
+
+    /// Requests of all classes that were too heavy for the server.
+    pub fn too_heavy(&self) -> u64 {
+        self.sum(|class| class.too_heavy)
     }
 
     /// Requests of other tenants that were admitted and counted, of all classes.

@@ -24,6 +24,8 @@ pub(super) struct Job {
     way: Cow<'static, str>,
     /// Questions that had to be asked otherwise; remembered once the other way is seen to work.
     replaced: Vec<Entry>,
+    /// Questions that are known to be asked better otherwise.
+    avoided: Vec<Entry>,
     parallel: usize,
     /// What has not been asked for yet, in order.
     gaps: Vec<Gap>,
@@ -60,6 +62,13 @@ struct Gap {
     again: bool,
 }
 
+impl Gap {
+    /// Whether the pieces may be of any size.
+    fn is_free(&self) -> bool {
+        self.most == usize::MAX && !self.again
+    }
+}
+
 /// A piece that is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ask {
@@ -70,6 +79,18 @@ pub(super) struct Ask {
     pub(super) original: bool,
     /// If it is too heavy, less is asked for; nobody further inside need repeat it.
     pub(super) can_shrink: bool,
+}
+
+impl Ask {
+    /// A request that cannot be asked in pieces.
+    pub(super) fn all() -> Self {
+        Self {
+            question: 0,
+            span: 0..0,
+            original: true,
+            can_shrink: false,
+        }
+    }
 }
 
 /// What an answer was.
@@ -97,6 +118,7 @@ impl Job {
             question,
             questions: 0,
             replaced: Vec::new(),
+            avoided: Vec::new(),
             parallel,
             gaps: Vec::new(),
             asked: Vec::new(),
@@ -151,6 +173,7 @@ impl Job {
                 }
                 Recalled::Instead { probe } => match self.another() {
                     Some(other) if !probe => {
+                        self.avoided.push(self.entry);
                         self.question = other;
                         continue;
                     }
@@ -270,7 +293,14 @@ impl Job {
             self.proved = 0;
         }
         self.end_probe(false);
-        let less = half.max(self.proved);
+        let mut less = half.max(self.proved);
+        // Others may have learnt in the meantime what works.
+        let learnt = self.memory.known_size(&self.entry);
+        match learnt.filter(|_| !known && self.proved == 0) {
+            Some(0) => self.instead_if_heavy = true,
+            Some(learnt) if learnt < length => (self.proved, less) = (learnt, learnt),
+            _ => {}
+        }
         let can_halve = length > floor && !self.instead_if_heavy;
         if ask.can_shrink && can_halve && (less >= floor || !self.has_another()) {
             let less = less.max(floor);
@@ -374,6 +404,9 @@ impl Job {
         for replaced in self.replaced.drain(..) {
             self.memory.learn(&replaced, 0);
         }
+        for avoided in &self.avoided {
+            self.memory.worked(avoided);
+        }
         if self.lessened && length == self.size {
             self.lessened = false;
             self.memory.learn(&self.entry, self.size);
@@ -402,9 +435,17 @@ impl Job {
         place.is_some()
     }
 
-    fn reopen(&mut self, gap: Gap) {
-        let start = gap.span.start;
-        let place = self.gaps.partition_point(|gap| gap.span.start < start);
+    fn reopen(&mut self, mut gap: Gap) {
+        let place = self
+            .gaps
+            .partition_point(|next| next.span.start < gap.span.start);
+        // What can be asked in one piece need not be asked in two.
+        let next = self.gaps.get(place);
+        if next
+            .is_some_and(|next| gap.is_free() && next.is_free() && next.span.start == gap.span.end)
+        {
+            gap.span.end = self.gaps.remove(place).span.end;
+        }
         self.gaps.insert(place, gap);
     }
 }

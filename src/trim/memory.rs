@@ -100,6 +100,11 @@ impl Memory {
         }
     }
 
+    /// What others have learnt in the meantime.
+    pub(super) fn known_size(&self, entry: &Entry) -> Option<usize> {
+        self.known().sizes.get(&entry.0).map(|record| record.size)
+    }
+
     /// This size works, and a larger one does not.
     pub(super) fn learn(&self, entry: &Entry, size: usize) {
         if self.most == 0 {

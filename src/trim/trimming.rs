@@ -47,17 +47,9 @@ where
     /// The body is read into memory.
     Hold,
     /// Sent as it came, because it cannot be asked in pieces.
-    Pass(Pass<S, B>),
+    Pass(Box<Leg<S, B, RB>>),
     Ask(Box<Asking<S, B, RB>>),
     Done,
-}
-
-enum Pass<S, B>
-where
-    S: Service<Request<HeldBody<B>>>,
-{
-    Ready(Option<(S, Request<HeldBody<B>>)>),
-    Sent(Pin<Box<S::Future>>),
 }
 
 /// A request that is asked in pieces where it must be.
@@ -127,23 +119,11 @@ where
                         (_, None) => return Poll::Pending,
                     }
                 }
-                Stage::Pass(Pass::Ready(waiting)) => {
-                    let Some((inner, _)) = waiting else {
-                        return Poll::Pending;
-                    };
-                    match (ready!(inner.poll_ready(cx)), waiting.take()) {
-                        (Ok(()), Some((mut inner, request))) => {
-                            let future = Box::pin(inner.call(request));
-                            self.stage = Stage::Pass(Pass::Sent(future));
-                            continue;
-                        }
-                        (Err(error), _) => Err(error.into()),
-                        (_, None) => return Poll::Pending,
-                    }
-                }
-                Stage::Pass(Pass::Sent(future)) => match ready!(future.as_mut().poll(cx)) {
-                    Ok(response) => Ok(response.map(HeldBody::stream)),
-                    Err(error) => Err(error.into()),
+                Stage::Pass(leg) => match ready!(leg.poll(cx, &TooHeavy::NEVER, 0)) {
+                    Ended::Original(response) => Ok(response.map(HeldBody::stream)),
+                    Ended::Lost(error) => Err(error),
+                    // Only what is read or judged ends in another way.
+                    _ => return Poll::Pending,
                 },
                 Stage::Ask(asking) => ready!(asking.poll(cx, &self.inner, &self.heavy)),
                 // Polled again after it was ready.
@@ -165,7 +145,7 @@ where
             .and_then(|data| setup.policy.question(&head, data));
         let Some(question) = question else {
             let request = Request::from_parts(parts, body);
-            return Stage::Pass(Pass::Ready(Some((inner, request))));
+            return Stage::Pass(Box::new(Leg::new(Ask::all(), inner, request)));
         };
         let account = setup.account.of(head);
         let diary = Diary::new(account, question.shape(), question.size());
@@ -267,9 +247,7 @@ where
                 None
             }
             Ended::Lost(error) => Some(Err(error)),
-            Ended::TooLarge => Some(Err(
-                self.unfit("the answers are larger than `max_answer`".into())
-            )),
+            Ended::TooLarge => Some(Err(self.too_large())),
         }
     }
 
@@ -308,7 +286,11 @@ where
         parts: response::Parts,
         body: Gathered,
     ) -> Option<Answer<RB>> {
-        self.left = self.left.saturating_sub(body.data.len() as u64);
+        // Others that came at the same time may have used up what was left.
+        let Some(left) = self.left.checked_sub(body.data.len() as u64) else {
+            return Some(Err(self.too_large()));
+        };
+        self.left = left;
         let answer = Response::from_parts(parts, body.data);
         let part = self.job.answered(ask, &answer);
         let (parts, data) = answer.into_parts();
@@ -334,6 +316,10 @@ where
         let parts = self.last.take()?;
         let trimmed = self.diary.done(&self.job, &whole);
         Some(Ok(assemble::whole(parts, whole, trimmed)))
+    }
+
+    fn too_large(&self) -> BoxError {
+        self.unfit("the answers are larger than `max_answer`".into())
     }
 
     fn unfit(&self, why: std::borrow::Cow<'static, str>) -> BoxError {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use http::{Request, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
-use tower::ServiceExt;
-use tower_quota::sim::{Sim, SimBody};
+use tower_quota::sim::Sim;
+
+use crate::call;
 
 const CONTACTS: &str = "/crm/v3/objects/contacts";
 const SEARCH: &str = "/crm/objects/2026-03/contacts/search";
@@ -18,30 +19,6 @@ fn sim() -> Sim {
         .seed(5)
         .build()
         .unwrap()
-}
-
-/// Sends and returns status and body; null for an empty body.
-async fn call(sim: &Sim, method: &str, path: &str, body: Value) -> (u16, Value) {
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("authorization", "Bearer pat-1")
-        .body(SimBody::from(body))
-        .unwrap();
-    let response = sim.service().oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    let bytes = response.into_body().into_bytes();
-    let body = if bytes.is_empty() {
-        Value::Null
-    } else {
-        serde_json::from_slice(&bytes).unwrap()
-    };
-    (status, body)
 }
 
 async fn batch(sim: &Sim, kind: &str, body: Value) -> (u16, Value) {

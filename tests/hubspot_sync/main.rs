@@ -12,11 +12,12 @@ use tower_quota::sim::{Fault, Latency, Script, Sim, SimBuilder, SimServer};
 
 // The tests of these two run here, because cargo does not run those of examples.
 #[allow(dead_code)]
-#[path = "../examples/hubspot_sync/contacts.rs"]
+#[path = "../../examples/hubspot_sync/contacts.rs"]
 mod contacts;
 #[allow(dead_code)]
-#[path = "../examples/hubspot_sync/pace.rs"]
+#[path = "../../examples/hubspot_sync/pace.rs"]
 mod pace;
+mod verify;
 
 const TOKEN: &str = "pat-na1-not-to-be-seen";
 

@@ -1,0 +1,711 @@
+//! What the layer promises to whoever writes a policy, and to the callers of any policy: shown with a toy API of numbers.
+//!
+//! `GET /numbers/3-9` answers `3 4 5 6 7 8`.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{Answer, SECOND, Seen, Server, after, at_once, lock, lost, ms, request, response};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use tower::{Layer, ServiceExt};
+use tower_quota::plan::{Plan, RouteClass};
+use tower_quota::request::{AccountId, Deadline, RequestHead, TooHeavy};
+use tower_quota::trim::{
+    Dropped, Finished, Piece, Question, Shape, Taken, TrimError, TrimPolicy, Trimmed, Whole,
+};
+use tower_quota::{BoxError, PayloadTrimLayer, Quota, RetryAfterLayer};
+
+/// How the toy API is asked.
+#[derive(Clone, Debug, Default)]
+struct Numbers {
+    floor: usize,
+    /// Where to ask when the floor fails.
+    instead: Option<&'static str>,
+    /// A piece can only be asked when the one before it is answered.
+    in_order: bool,
+    /// The whole needs so many rounds of questions.
+    rounds: u32,
+    /// There are only so many numbers, as the answers tell.
+    total: Option<usize>,
+    /// Never says what it wants to ask.
+    mute: bool,
+}
+
+impl TrimPolicy for Numbers {
+    fn concerns(&self, request: &RequestHead<'_>) -> bool {
+        request.uri.path().starts_with("/numbers/")
+    }
+
+    fn question(&self, request: &RequestHead<'_>, _: &Bytes) -> Option<Box<dyn Question>> {
+        let (from, to) = request
+            .uri
+            .path()
+            .strip_prefix("/numbers/")?
+            .split_once('-')?;
+        let (first, last): (usize, usize) = (from.parse().ok()?, to.parse().ok()?);
+        Some(Box::new(Asked {
+            how: self.clone(),
+            path: "/numbers/",
+            first,
+            size: last.checked_sub(first)?,
+            parts: BTreeMap::new(),
+        }))
+    }
+}
+
+struct Asked {
+    how: Numbers,
+    path: &'static str,
+    first: usize,
+    size: usize,
+    parts: BTreeMap<usize, String>,
+}
+
+impl Question for Asked {
+    fn shape(&self) -> Shape {
+        Shape::new("GET /numbers", self.path)
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn floor(&self) -> usize {
+        self.how.floor.max(1)
+    }
+
+    fn expected(&self) -> usize {
+        match self.how.total {
+            Some(total) if !self.parts.is_empty() => total.saturating_sub(self.first),
+            _ => self.size,
+        }
+    }
+
+    fn piece(&self, span: Range<usize>) -> Option<Piece> {
+        let is_next = span.start == 0
+            || self
+                .parts
+                .range(..span.start)
+                .next_back()
+                .is_some_and(|(start, text)| start + text.split(' ').count() == span.start);
+        if self.how.mute || self.how.in_order && !is_next {
+            return None;
+        }
+        let (from, to) = (self.first + span.start, self.first + span.end);
+        let target = format!("{}{from}-{to}", self.path);
+        Some(Piece::new().target(target.parse().unwrap()))
+    }
+
+    fn take(&mut self, span: Range<usize>, answer: &Response<Bytes>) -> Taken {
+        if !answer.status().is_success() {
+            return Taken::Foreign;
+        }
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        if text == "nonsense" {
+            return Taken::Unfit("it is nonsense".into());
+        }
+        if text.is_empty() {
+            return Taken::End;
+        }
+        let count = text.split(' ').count();
+        self.parts.insert(span.start, text);
+        match count < span.len() && self.how.total.is_some() {
+            true => Taken::End,
+            false => Taken::UpTo(span.start + count),
+        }
+    }
+
+    fn finish(mut self: Box<Self>) -> Finished {
+        let text = self.parts.values().cloned().collect::<Vec<_>>().join(" ");
+        if self.how.rounds > 0 {
+            self.how.rounds -= 1;
+            self.parts.clear();
+            return Finished::Ask(self);
+        }
+        Finished::Answer(Whole {
+            status: StatusCode::OK,
+            body: text.into(),
+            dropped: match self.path {
+                "/kept/" => vec!["colour".to_owned(), "größe".to_owned()],
+                _ => Vec::new(),
+            },
+        })
+    }
+
+    fn instead(&self) -> Option<Box<dyn Question>> {
+        let path = self.how.instead.filter(|path| *path != self.path)?;
+        Some(Box::new(Self {
+            how: self.how.clone(),
+            path,
+            first: self.first,
+            size: self.size,
+            parts: BTreeMap::new(),
+        }))
+    }
+}
+
+fn span(seen: &Seen) -> Range<usize> {
+    let (_, span) = seen.path.rsplit_once('/').unwrap();
+    let (from, to) = span.split_once('-').unwrap();
+    from.parse().unwrap()..to.parse().unwrap()
+}
+
+fn numbers(span: Range<usize>) -> String {
+    span.map(|number| number.to_string())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn fine(seen: &Seen) -> Answer {
+    at_once(200, &[("content-type", "text/plain")], &numbers(span(seen)))
+}
+
+const HEAVY_BODY: &str = "<html>504</html>";
+
+fn heavy() -> Answer {
+    after(30 * SECOND, at_once(504, &[], HEAVY_BODY))
+}
+
+/// A server for which more than `most` numbers are too heavy.
+fn server(most: usize) -> Server {
+    Server::new(move |_, seen| match span(seen).len() <= most {
+        true => fine(seen),
+        false => heavy(),
+    })
+}
+
+fn ask(span: Range<usize>) -> Request<Full<Bytes>> {
+    request(
+        Method::GET,
+        &format!("/numbers/{}-{}", span.start, span.end),
+        "a",
+    )
+}
+
+fn spans(server: &Server) -> Vec<Range<usize>> {
+    server.log().iter().map(span).collect()
+}
+
+async fn text<B>(response: Response<B>) -> (StatusCode, String)
+where
+    B: http_body::Body,
+    B::Error: std::fmt::Debug,
+{
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+async fn asked(server: &Server, layer: &PayloadTrimLayer, whole: Range<usize>) {
+    let response = layer
+        .layer(server.clone())
+        .oneshot(ask(whole.clone()))
+        .await
+        .unwrap();
+    assert_eq!(text(response).await, (StatusCode::OK, numbers(whole)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_whole_comes_from_pieces_that_the_server_bears() {
+    let server = server(25);
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    let response = layer
+        .layer(server.clone())
+        .oneshot(ask(0..200))
+        .await
+        .unwrap();
+    let trimmed = *response.extensions().get::<Trimmed>().unwrap();
+    assert_eq!((trimmed.asked, trimmed.size), (200, 25));
+    assert_eq!((trimmed.pieces, trimmed.too_heavy), (10, 3));
+    let length = response.headers()["content-length"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let (status, body) = text(response).await;
+    assert_eq!((status, &body), (StatusCode::OK, &numbers(0..200)));
+    assert_eq!(length, body.len().to_string());
+    assert_eq!(spans(&server)[..4], [0..200, 0..100, 0..50, 0..25]);
+    assert_eq!(server.count(), 3 + 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_worked_is_tried_first_and_by_each_account_for_itself() {
+    let server = server(25);
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    asked(&server, &layer, 0..200).await;
+    let before = server.count();
+    asked(&server, &layer.clone(), 0..200).await;
+    assert_eq!(server.count() - before, 8);
+    assert_eq!(layer.remembered(), 1);
+
+    let mut other = ask(0..200);
+    other.extensions_mut().insert(AccountId::from("another"));
+    let before = server.count();
+    layer.layer(server.clone()).oneshot(other).await.unwrap();
+    assert_eq!(server.count() - before, 3 + 8);
+    assert_eq!(layer.remembered(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_too_heavy_in_the_meantime_learns_from_the_others() {
+    let server = server(25);
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    let late = async {
+        // When the first one has learnt that 25 work, the second one still waits for the failure of its whole.
+        tokio::time::sleep(75 * SECOND).await;
+        let before = server.count();
+        asked(&server, &layer, 0..200).await;
+        server.count() - before
+    };
+    let early = asked(&server, &layer, 0..200);
+    // The first is through after 90 s; the second has failed once, and goes on with what the first has learnt.
+    let ((), sent) = tokio::join!(early, late);
+    assert_eq!(sent, 1 + 8 + 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_piece_of_a_new_size_goes_alone_and_then_as_many_as_may() {
+    let open = Arc::new(Mutex::new((0, Vec::new())));
+    let counts = open.clone();
+    let server = Server::new(move |_, seen| {
+        let answer = match span(seen).len() <= 25 {
+            true => after(SECOND, fine(seen)),
+            false => heavy(),
+        };
+        let counts = counts.clone();
+        Box::pin(async move {
+            {
+                let mut counts = lock(&counts);
+                counts.0 += 1;
+                let now = counts.0;
+                counts.1.push(now);
+            }
+            let answer = answer.await;
+            lock(&counts).0 -= 1;
+            answer
+        })
+    });
+    let layer = PayloadTrimLayer::new(Numbers::default())
+        .parallel(3)
+        .unwrap();
+    asked(&server, &layer, 0..200).await;
+    let most = lock(&open).1.clone();
+    assert_eq!(most[..4], [1, 1, 1, 1]);
+    assert_eq!(most[4..].iter().max(), Some(&3));
+    assert!(
+        PayloadTrimLayer::new(Numbers::default())
+            .parallel(0)
+            .is_err()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_for_beyond_what_there_is() {
+    let there = 60;
+    let server = Server::new(move |_, seen| {
+        let span = span(seen);
+        match span.len() <= 25 {
+            true => at_once(
+                200,
+                &[],
+                &numbers(span.start.min(there)..span.end.min(there)),
+            ),
+            false => heavy(),
+        }
+    });
+    let policy = Numbers {
+        total: Some(there),
+        ..Numbers::default()
+    };
+    let layer = PayloadTrimLayer::new(policy).layer(server.clone());
+    let response = layer.oneshot(ask(0..200)).await.unwrap();
+    assert_eq!(text(response).await.1, numbers(0..60));
+    assert_eq!(spans(&server)[3..], [0..25, 25..50, 50..75]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_that_need_the_one_before_are_asked_one_after_the_other() {
+    let server = server(25);
+    let policy = Numbers {
+        in_order: true,
+        ..Numbers::default()
+    };
+    let layer = PayloadTrimLayer::new(policy);
+    asked(&server, &layer, 0..200).await;
+    asked(&server, &layer, 0..200).await;
+    let starts: Vec<usize> = spans(&server)[3..].iter().map(|span| span.start).collect();
+    let once: Vec<usize> = (0..8).map(|nth| 25 * nth).collect();
+    assert_eq!(starts, [&once[..], &once[..]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_answers_less_than_it_was_asked_is_not_the_last() {
+    let server = Server::new(|_, seen| {
+        let span = span(seen);
+        match span.len() {
+            // Never more than seven at a time.
+            ..=25 => at_once(200, &[], &numbers(span.start..span.end.min(span.start + 7))),
+            _ => heavy(),
+        }
+    });
+    for in_order in [false, true] {
+        let policy = Numbers {
+            in_order,
+            ..Numbers::default()
+        };
+        asked(&server, &PayloadTrimLayer::new(policy), 0..100).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_failure_of_a_size_that_works_is_an_accident() {
+    let server = Server::new(|nth, seen| match (span(seen).len(), nth) {
+        (26.., _) => heavy(),
+        // One of the eight pieces, once.
+        (25, 6) => heavy(),
+        _ => fine(seen),
+    });
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    asked(&server, &layer, 0..200).await;
+    let halves = spans(&server).into_iter().filter(|span| span.len() < 25);
+    assert_eq!(halves.map(|span| span.len()).collect::<Vec<_>>(), [13, 12]);
+    let before = server.count();
+    asked(&server, &layer, 0..200).await;
+    assert_eq!(server.count() - before, 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_size_that_ceases_to_work_is_given_up() {
+    let most = Arc::new(Mutex::new(25));
+    let limit = most.clone();
+    let server = Server::new(move |_, seen| match span(seen).len() <= *lock(&limit) {
+        true => fine(seen),
+        false => heavy(),
+    });
+    let layer = PayloadTrimLayer::new(Numbers::default())
+        .parallel(1)
+        .unwrap();
+    asked(&server, &layer, 0..200).await;
+    *lock(&most) = 5;
+    asked(&server, &layer, 0..200).await;
+    let before = server.count();
+    asked(&server, &layer, 0..200).await;
+    assert_eq!(server.count() - before, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_the_floor_another_way_is_asked_and_remembered() {
+    let server = Server::new(|_, seen| match seen.path.starts_with("/light/") {
+        true => fine(seen),
+        false => heavy(),
+    });
+    let policy = Numbers {
+        floor: 10,
+        instead: Some("/light/"),
+        ..Numbers::default()
+    };
+    let layer = PayloadTrimLayer::new(policy);
+    asked(&server, &layer, 0..200).await;
+    // 200, 100, 50, 25, 13; then the other way, whole.
+    let sizes: Vec<usize> = spans(&server).iter().map(|span| span.len()).collect();
+    assert_eq!(sizes, [200, 100, 50, 25, 13, 200]);
+    asked(&server, &layer, 0..200).await;
+    assert_eq!(server.count(), 7);
+    assert!(server.log()[6].path.starts_with("/light/"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_way_is_tried_again_after_a_run_and_kept_when_it_works() {
+    let is_well = Arc::new(Mutex::new(false));
+    let health = is_well.clone();
+    let server =
+        Server::new(
+            move |_, seen| match seen.path.starts_with("/light/") || *lock(&health) {
+                true => fine(seen),
+                false => heavy(),
+            },
+        );
+    let policy = Numbers {
+        floor: 10,
+        instead: Some("/light/"),
+        ..Numbers::default()
+    };
+    let layer = PayloadTrimLayer::new(policy);
+    asked(&server, &layer, 0..20).await;
+    let failures = |server: &Server| {
+        let log = server.log().into_iter();
+        log.filter(|seen| seen.path.starts_with("/numbers/"))
+            .count()
+    };
+    assert_eq!(failures(&server), 2);
+    // It is asked whole, once, and not halved when that fails.
+    for _ in 0..256 + 512 {
+        asked(&server, &layer, 0..20).await;
+    }
+    assert_eq!(failures(&server), 3);
+    *lock(&is_well) = true;
+    for _ in 0..2 {
+        asked(&server, &layer, 0..20).await;
+    }
+    let last = server.log().pop().unwrap();
+    assert!(last.path.starts_with("/numbers/"), "{}", last.path);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_left_out_is_said() {
+    let server = Server::new(|_, seen| match seen.path.starts_with("/kept/") {
+        true => fine(seen),
+        false => heavy(),
+    });
+    let policy = Numbers {
+        instead: Some("/kept/"),
+        floor: 100,
+        ..Numbers::default()
+    };
+    let layer = PayloadTrimLayer::new(policy).layer(server);
+    let response = layer.oneshot(ask(0..100)).await.unwrap();
+    let dropped = response.extensions().get::<Dropped>().unwrap();
+    assert_eq!(dropped.0, ["colour", "größe"]);
+    let header = &response.headers()["x-tower-quota-dropped-properties"];
+    assert_eq!(header.as_bytes(), "colour,größe".as_bytes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_may_need_several_rounds_but_not_endlessly_many() {
+    for (rounds, works) in [(2, true), (u32::MAX, false)] {
+        let server = server(25);
+        let policy = Numbers {
+            rounds,
+            ..Numbers::default()
+        };
+        let layer = PayloadTrimLayer::new(policy).layer(server.clone());
+        let answer = layer.oneshot(ask(0..100)).await;
+        match works {
+            true => assert_eq!(text(answer.unwrap()).await.1, numbers(0..100)),
+            false => assert!(answer.unwrap_err().is::<TrimError>()),
+        }
+        assert!(server.count() < 100);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_cannot_be_helped_is_handed_on_as_it_came() {
+    let server = Server::new(|_, seen| match span(seen) {
+        Range { start: 0, end: 1.. } if span(seen).len() > 1 => heavy(),
+        Range { start: 3, .. } => Box::pin(async {
+            let body = common::PieceBody::whole(HEAVY_BODY);
+            Ok(response(504, &[("x-edge", "seven")], body))
+        }),
+        _ => match span(seen).len() {
+            1 => fine(seen),
+            _ => heavy(),
+        },
+    });
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    let response = layer.layer(server).oneshot(ask(0..8)).await.unwrap();
+    assert_eq!(response.headers()["x-edge"], "seven");
+    assert!(response.extensions().get::<Trimmed>().is_none());
+    let answer = (StatusCode::GATEWAY_TIMEOUT, HEAVY_BODY.to_owned());
+    assert_eq!(text(response).await, answer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_part_is_handed_on_and_what_does_not_fit_is_an_error() {
+    let bad = |status: u16, body: &str| {
+        let body = body.to_owned();
+        Server::new(move |_, seen| match (span(seen).len(), span(seen).start) {
+            (26.., _) => heavy(),
+            (_, 50) => at_once(status, &[("x-of", "the piece")], &body),
+            _ => fine(seen),
+        })
+    };
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    let refused = layer
+        .layer(bad(403, "no"))
+        .oneshot(ask(0..100))
+        .await
+        .unwrap();
+    assert_eq!(refused.headers()["x-of"], "the piece");
+    assert_eq!(
+        text(refused).await,
+        (StatusCode::FORBIDDEN, "no".to_owned())
+    );
+
+    let error = layer.layer(bad(200, "nonsense")).oneshot(ask(0..100)).await;
+    let error = error.unwrap_err().downcast::<TrimError>().unwrap();
+    assert_eq!(error.route(), "GET /numbers");
+    assert!(error.to_string().contains("it is nonsense"), "{error}");
+
+    // More than it was asked.
+    let error = layer
+        .layer(bad(200, &"1 ".repeat(40)))
+        .oneshot(ask(0..100))
+        .await;
+    assert!(error.unwrap_err().is::<TrimError>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_asks_nothing_is_an_error_and_no_endless_wait() {
+    let policy = Numbers {
+        mute: true,
+        ..Numbers::default()
+    };
+    let layer = PayloadTrimLayer::new(policy).layer(server(25));
+    let error = layer.oneshot(ask(0..100)).await.unwrap_err();
+    assert!(error.is::<TrimError>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_connections_are_the_callers_and_timeouts_are_not() {
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    let losing = Server::new(|_, seen| match span(seen).len() {
+        26.. => heavy(),
+        _ => lost(),
+    });
+    let error = layer.layer(losing).oneshot(ask(0..100)).await.unwrap_err();
+    assert_eq!(error.to_string(), "the connection is lost");
+
+    let slow = Server::new(|_, seen| match span(seen).len() {
+        26.. => common::never(),
+        _ => fine(seen),
+    });
+    let client = tower::ServiceBuilder::new()
+        .layer(layer)
+        .layer(tower::timeout::TimeoutLayer::new(10 * SECOND))
+        .service(slow.clone());
+    let response = client.oneshot(ask(0..100)).await.unwrap();
+    assert_eq!(text(response).await.1, numbers(0..100));
+    assert_eq!(slow.elapsed(), 20 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_end_is_asked_for_in_smaller_pieces() {
+    let server = Server::new(|_, seen| match span(seen).len() {
+        51.. => heavy(),
+        26.. => {
+            let body = common::PieceBody::new([common::Piece::Hang]);
+            let response = response(200, &[], body);
+            Box::pin(async { Ok(response) })
+        }
+        _ => fine(seen),
+    });
+    asked(&server, &PayloadTrimLayer::new(Numbers::default()), 0..100).await;
+    assert_eq!(server.elapsed(), 130 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_kept_only_up_to_a_bound() {
+    let layer = PayloadTrimLayer::new(Numbers::default()).max_answer(200);
+    let error = layer
+        .layer(server(25))
+        .oneshot(ask(0..100))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("max_answer"), "{error}");
+    let layer = PayloadTrimLayer::new(Numbers::default()).max_answer(200);
+    let whole = layer.layer(server(100)).oneshot(ask(0..100)).await.unwrap();
+    assert_eq!(text(whole).await.1, numbers(0..100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_the_asking() {
+    let mut late = ask(0..100);
+    late.extensions_mut().insert(Deadline::within(40 * SECOND));
+    let server = server(25);
+    let layer = PayloadTrimLayer::new(Numbers::default()).layer(server.clone());
+    let response = layer.oneshot(late).await.unwrap();
+    assert_eq!(response.status(), 504);
+    assert_eq!(spans(&server), [0..100, 0..50]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repetition_is_left_to_the_layer_that_can_help() {
+    let quota = Quota::new(Plan::builder("none").build().unwrap());
+    let server = server(25);
+    let client = tower::ServiceBuilder::new()
+        .layer(PayloadTrimLayer::new(Numbers::default()))
+        .layer(RetryAfterLayer::new(&quota))
+        .service(server.clone());
+    let response = client.oneshot(ask(0..100)).await.unwrap();
+    assert_eq!(text(response).await.1, numbers(0..100));
+    assert_eq!(server.count(), 2 + 4);
+
+    // A single number that is too heavy cannot be made smaller; then it is repeated like anything else.
+    let stubborn = Server::new(|nth, seen| match (span(seen).len(), nth) {
+        (1, 1..=2) => heavy(),
+        (1, _) => fine(seen),
+        _ => heavy(),
+    });
+    let client = tower::ServiceBuilder::new()
+        .layer(PayloadTrimLayer::new(Numbers::default()))
+        .layer(RetryAfterLayer::new(&quota))
+        .service(stubborn.clone());
+    let response = client.oneshot(ask(0..2)).await.unwrap();
+    assert_eq!(text(response).await.1, numbers(0..2));
+    assert_eq!(spans(&stubborn), [0..2, 0..1, 0..1, 0..1, 1..2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_are_the_callers_request_in_all_else() {
+    #[derive(Clone, Debug, PartialEq)]
+    struct Mine(u32);
+    type Seen = (Option<Mine>, Option<RouteClass>, bool, http::HeaderMap);
+    let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+    let log = seen.clone();
+    let server = server(25);
+    let client = tower::service_fn(
+        move |request: Request<tower_quota::body::HeldBody<Full<Bytes>>>| {
+            let extensions = request.extensions();
+            lock(&log).push((
+                extensions.get().cloned(),
+                extensions.get().copied(),
+                extensions.get::<TooHeavy>().is_some(),
+                request.headers().clone(),
+            ));
+            server.clone().oneshot(request)
+        },
+    );
+    let mut asked = ask(0..50);
+    asked.extensions_mut().insert(Mine(7));
+    asked.extensions_mut().insert(RouteClass::Search);
+    asked
+        .headers_mut()
+        .insert("accept-encoding", "gzip".parse().unwrap());
+    asked.headers_mut().insert("x-mine", "yes".parse().unwrap());
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    layer.layer(client).oneshot(asked).await.unwrap();
+    let seen = lock(&seen);
+    assert_eq!(seen.len(), 3);
+    for (nth, (mine, class, can_shrink, headers)) in seen.iter().enumerate() {
+        assert_eq!(mine, &Some(Mine(7)));
+        assert_eq!(headers["x-mine"], "yes");
+        assert_eq!(headers["authorization"], "Bearer a");
+        assert_eq!(headers.contains_key("accept-encoding"), nth == 0);
+        // The class was said of the path that the caller asked for.
+        assert_eq!(class.is_some(), nth == 0);
+        assert!(can_shrink);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_stops_and_what_is_no_concern_passes() {
+    let server = server(25);
+    let layer = PayloadTrimLayer::new(Numbers::default()).layer(server.clone());
+    let cut = tokio::time::timeout(45 * SECOND, layer.clone().oneshot(ask(0..100))).await;
+    assert!(cut.is_err());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(server.count(), 2);
+
+    let other = Server::new(|_, _| after(ms(1), at_once(504, &[], "as it is")));
+    let layer = PayloadTrimLayer::new(Numbers::default()).layer(other.clone());
+    let request = request(Method::GET, "/letters/0-100", "a");
+    let answer: Result<_, BoxError> = layer.oneshot(request).await;
+    assert_eq!(text(answer.unwrap()).await.1, "as it is");
+    assert_eq!(other.count(), 1);
+}
