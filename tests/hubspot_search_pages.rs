@@ -46,7 +46,7 @@ fn search(limit: usize, after: usize, properties: &[String], as_text: bool) -> V
 }
 
 proptest! {
-    #![proptest_config(config(400))]
+    #![proptest_config(config(250))]
 
     #[test]
     fn a_search_in_pieces_is_the_search(

@@ -123,7 +123,6 @@ impl World {
 
     fn search(&self, body: &Value, rng: &mut Option<fastrand::Rng>, nth: usize) -> Value {
         let more = u64::from(self.grows_after.is_some_and(|after| nth >= after));
-        // In no order of numbers: the ids are those of a permutation.
         let ids: Vec<u64> = (1 - more..=self.count).collect();
         let (after, limit) = (
             number(&body["after"]).unwrap_or(0),
