@@ -5,13 +5,14 @@
 //! * [`plan`] gives the limits of a [`Tier`] as plain data.
 //! * [`HubspotRoutes`] tells by method and path which limiter governs a request and whether it may be repeated.
 //! * [`HubspotSignals`] reads HubSpot's quota headers and both dialects of its 429 bodies.
+//! * [`SearchPages`] asks searches and batch reads that are too heavy in smaller pieces.
 //!
 //! * With feature `zones`, `daily_usage` asks HubSpot when the daily pool is filled again and how much of it is used.
 //!
 //! # When
 //!
-//! For programs that call `api.hubapi.com`. The layers themselves know nothing of HubSpot: they are given these three, which
-//! [`api`] puts together.
+//! For programs that call `api.hubapi.com`. The layers themselves know nothing of HubSpot: they are given the first
+//! three, which [`api`] puts together, and [`stack`] adds the fourth.
 //!
 //! Three things about HubSpot's limits surprise most programs:
 //!

@@ -58,10 +58,14 @@ impl Answer {
                 None => return unfit("the errors of an answer are no list"),
             },
         };
+        let records = results.iter().map(|raw| Record::new(raw, body));
+        let Some(records) = records.collect() else {
+            return unfit("a result is no object");
+        };
         Ok(Self {
             status: answer.status(),
             members: object.members(body),
-            records: results.iter().map(|raw| Record::new(raw, body)).collect(),
+            records,
             errors: errors.iter().map(|error| slice(body, error)).collect(),
             counted: object.get("numErrors").and_then(count),
         })
@@ -69,12 +73,12 @@ impl Answer {
 }
 
 impl Record {
-    fn new(raw: &RawValue, body: &Bytes) -> Self {
-        let object = Object::parse(raw.get());
-        Self {
-            id: object.and_then(|object| id(object.get("id")?)),
+    fn new(raw: &RawValue, body: &Bytes) -> Option<Self> {
+        let object = Object::parse(raw.get())?;
+        Some(Self {
+            id: object.get("id").and_then(id),
             raw: slice(body, raw),
-        }
+        })
     }
 }
 
@@ -148,6 +152,7 @@ mod tests {
             "{\"results\":[]}}",
             "{\"results\":{}}",
             "{\"results\":null}",
+            "{\"results\":[7]}",
             "{\"results\":[],\"errors\":1}",
             "{\"results\":[{}],\"status\":\"error\"}",
             "\u{feff}{\"results\":[]}",
@@ -160,10 +165,10 @@ mod tests {
     #[test]
     fn records_of_an_earlier_answer_are_left_out() {
         let mut joined = Joined::default();
-        let first = r#"{"more":[ ],"results":[{"id":1},{"id":"2","a":1e400},{"id":"2"},7]}"#;
+        let first = r#"{"more":[ ],"results":[{"id":1},{"id":"2","a":1e400},{"id":"2"},{}]}"#;
         joined.add(read(200, first).unwrap());
-        joined.add(read(200, r#"{"results":[{"id":"1","new":1},{"id":"3"},7]}"#).unwrap());
-        let results = r#"[{"id":1},{"id":"2","a":1e400},{"id":"2"},7,{"id":"3"},7]"#;
+        joined.add(read(200, r#"{"results":[{"id":"1","new":1},{"id":"3"},{}]}"#).unwrap());
+        let results = r#"[{"id":1},{"id":"2","a":1e400},{"id":"2"},{},{"id":"3"},{}]"#;
         assert_eq!(joined.results(), results.as_bytes());
         let mut members = joined.members();
         members.set("results", "0");

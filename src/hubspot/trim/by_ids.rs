@@ -37,11 +37,8 @@ struct Wanted {
 }
 
 impl ByIds {
-    /// Goes on after the search for ids; `members` is its answer without the results.
+    /// Goes on after the search for ids; `members` is its answer without the results. All that was found has ids.
     pub(super) fn begin(search: Arc<Search>, members: Members, found: Vec<Record>) -> Finished {
-        if found.iter().any(|record| record.id.is_none()) {
-            return Finished::Unfit("a record that was found has no id".into());
-        }
         let wanted = Wanted {
             search,
             members,
@@ -216,4 +213,90 @@ fn with_properties(found: &Bytes, read: &Bytes, names: &HashSet<String>) -> Opti
     let mut members = record.members(found);
     members.set("properties", properties.write());
     Some(members.write())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::hubspot::SearchPages;
+    use crate::request::RequestHead;
+    use crate::trim::TrimPolicy;
+
+    fn answer(body: &'static str) -> Response<Bytes> {
+        Response::new(Bytes::from_static(body.as_bytes()))
+    }
+
+    /// What is asked after a search for the property `a` that found the ids 1 and 2.
+    fn question() -> Box<dyn Question> {
+        let search = Request::post("/crm/v3/objects/contacts/search").body(());
+        let head = RequestHead::from(search.as_ref().unwrap());
+        let body = Bytes::from_static(br#"{"properties":["a"]}"#);
+        let pages = SearchPages::default().question(&head, &body).unwrap();
+        let mut ids = pages.instead().unwrap();
+        let found =
+            r#"{"total":2,"results":[{"id":"1","properties":{"own":1,"a":"old"}},{"id":"2"}]}"#;
+        assert_eq!(ids.take(0..10, &answer(found)), Taken::End);
+        asked(ids.finish())
+    }
+
+    #[track_caller]
+    fn asked(finished: Finished) -> Box<dyn Question> {
+        match finished {
+            Finished::Ask(question) => question,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn body(finished: Finished) -> String {
+        match finished {
+            Finished::Answer(whole) => String::from_utf8(whole.body.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn properties_are_put_to_the_record_of_their_id() {
+        let mut question = question();
+        let read = r#"{"results":[{"id":2,"properties":{"A":"x","b":0}},{"id":1,"properties":{"a":1e400,"own":2}}]}"#;
+        question.take(0..2, &answer(read));
+        let expected = r#"{"total":2,"results":[{"id":"1","properties":{"own":1,"a":1e400}},{"id":"2","properties":{"A":"x"}}]}"#;
+        assert_eq!(body(question.finish()), expected);
+    }
+
+    #[test]
+    fn what_another_record_is_shown_for_is_asked_for_alone_before_it_is_gone() {
+        let mut both = question();
+        both.take(0..2, &answer(r#"{"results":[{"id":9,"properties":{}}]}"#));
+        let mut singly = asked(both.finish());
+        assert_eq!((singly.size(), singly.most()), (2, 1));
+        singly.take(
+            0..1,
+            &answer(r#"{"results":[{"id":1,"properties":{"a":0}}]}"#),
+        );
+        singly.take(1..2, &answer(r#"{"results":[{"id":9,"properties":{}}]}"#));
+        let expected = r#"{"total":2,"results":[{"id":"1","properties":{"own":1,"a":0}}]}"#;
+        assert_eq!(body(singly.finish()), expected);
+    }
+
+    #[test]
+    fn an_error_that_is_not_about_a_missing_record_makes_none_missing() {
+        let mut both = question();
+        let read = r#"{"results":[],"errors":[{"category":"INTERNAL_ERROR","context":{"ids":["1","2"]}}]}"#;
+        both.take(0..2, &answer(read));
+        let mut singly = asked(both.finish());
+        singly.take(0..1, &answer(read));
+        singly.take(1..2, &answer(read));
+        assert!(matches!(singly.finish(), Finished::Unfit(_)));
+    }
+
+    #[test]
+    fn a_record_without_properties_is_not_read() {
+        let mut question = question();
+        let read = r#"{"results":[{"id":1,"properties":{}},{"id":2}]}"#;
+        question.take(0..2, &answer(read));
+        assert!(matches!(question.finish(), Finished::Unfit(_)));
+    }
 }

@@ -146,6 +146,21 @@ impl NotFound {
             .partition(|input| named.contains(input.id()))
     }
 
+    /// The answer to all of a batch when all its pieces were answered like this: the first one, with the ids that any of them names.
+    pub(super) fn join(all: &[Self]) -> Bytes {
+        let Some(Self(first)) = all.first() else {
+            return Bytes::new();
+        };
+        let mut says = all.iter().map(|not_found| Says::parse(&not_found.0));
+        let Some((first_says, mut ids)) = says.next().flatten() else {
+            return first.clone();
+        };
+        for (_, more) in says.flatten() {
+            ids.extend(more);
+        }
+        first_says.write(&ids).into()
+    }
+
     /// The same as one of the errors of a batch of which something was found, with these `ids`, written in JSON.
     pub(super) fn as_error(&self, ids: &[Bytes]) -> Bytes {
         let object = Object::parse(utf8(&self.0));

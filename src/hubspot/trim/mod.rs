@@ -47,6 +47,9 @@ const LONGEST_PATH: usize = 64;
 /// changes between two pieces, a record that moves to a later piece comes twice, of which the first is kept, and one that moves to
 /// an earlier piece is missed.
 ///
+/// HubSpot takes at most 3,000 characters: where a page would be longer than that and the caller's search is not, white space goes,
+/// and if that is not enough, ids are searched at once.
+///
 /// # Ids first
 ///
 /// Where [`floor`](Self::floor) records with all their properties are still too heavy, or the properties are

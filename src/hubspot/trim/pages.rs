@@ -101,6 +101,9 @@ impl Question for Pages {
         if answer.records.len() > span.len() {
             return unfit("a page has more records than it was asked for");
         }
+        if answer.records.iter().any(|record| record.id.is_none()) {
+            return unfit("a record that was found has no id");
+        }
         let after = self.search.after;
         let total = answer.members.get("total").and_then(number);
         let total = total.map(|total| total.saturating_sub(after));
@@ -197,4 +200,108 @@ fn next(answer: &Answer) -> Next {
 fn number(value: &Bytes) -> Option<usize> {
     let value = serde_json::from_str(utf8(value)).ok()?;
     usize::try_from(count(value)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::hubspot::SearchPages;
+    use crate::request::RequestHead;
+    use crate::trim::TrimPolicy;
+
+    /// A search for 20 records from the 100th on.
+    fn question() -> Box<dyn Question> {
+        let search = Request::post("/crm/v3/objects/contacts/search").body(());
+        let head = RequestHead::from(search.as_ref().unwrap());
+        let body = Bytes::from_static(br#"{"limit":20,"after":100}"#);
+        SearchPages::default().question(&head, &body).unwrap()
+    }
+
+    fn page(records: usize, total: usize, next: Option<&str>) -> Response<Bytes> {
+        let results: Vec<_> = (0..records).map(|id| format!(r#"{{"id":{id}}}"#)).collect();
+        let next = next.map(|next| format!(r#","paging":{{"next":{{"after":{next}}}}}"#));
+        let (results, next) = (results.join(","), next.unwrap_or_default());
+        let body = format!(r#"{{"total":{total},"results":[{results}]{next}}}"#);
+        Response::new(body.into())
+    }
+
+    #[test]
+    fn the_next_page_says_how_far_a_page_goes() {
+        for (next, expected) in [
+            (Some("\"110\""), Some(Taken::UpTo(10))),
+            (Some("110"), Some(Taken::UpTo(10))),
+            (Some("\"106\""), Some(Taken::UpTo(6))),
+            (Some("\"105\""), None),
+            (Some("\"111\""), None),
+            (Some("\"10\""), None),
+            (Some("\"x\""), None),
+            (Some("null"), None),
+            (Some("18446744073709551615"), None),
+            (None, Some(Taken::End)),
+        ] {
+            let taken = question().take(5..10, &page(5, 110, next));
+            match expected {
+                Some(expected) => assert_eq!(taken, expected, "{next:?}"),
+                None => assert!(matches!(taken, Taken::Unfit(_)), "{next:?}: {taken:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_is_none() {
+        let is_unfit = |answer| matches!(question().take(0..5, &answer), Taken::Unfit(_));
+        assert!(
+            is_unfit(page(6, 200, Some("105"))),
+            "more than it was asked for"
+        );
+        assert!(
+            is_unfit(page(5, 106, None)),
+            "the last, and one is not there"
+        );
+        assert!(!is_unfit(page(5, 105, None)));
+        assert!(
+            !is_unfit(page(4, 106, None)),
+            "one was archived in the meantime"
+        );
+    }
+
+    #[test]
+    fn as_many_are_expected_as_there_are() {
+        let mut question = question();
+        assert_eq!(question.expected(), 20);
+        question.take(0..5, &page(5, 112, Some("105")));
+        assert_eq!(question.expected(), 12);
+        // The total is wrong, for there is a next page.
+        question.take(5..10, &page(5, 0, Some("110")));
+        assert_eq!(question.expected(), 11);
+        question.take(10..15, &page(0, 0, None));
+        assert_eq!(question.expected(), 15);
+    }
+
+    #[test]
+    fn a_page_is_not_whole_while_one_is_missing() {
+        let mut one_missing = question();
+        one_missing.take(0..5, &page(5, 200, Some("105")));
+        one_missing.take(10..20, &page(10, 200, Some("120")));
+        assert!(matches!(one_missing.finish(), Finished::Unfit(_)));
+    }
+
+    #[test]
+    fn what_was_found_behind_the_end_stays_where_nothing_is_missing_between() {
+        let ids = |question: Box<dyn Question>| match question.finish() {
+            Finished::Answer(whole) => String::from_utf8(whole.body.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        let record = |id: &str| Response::new(format!(r#"{{"results":[{{"id":{id}}}]}}"#).into());
+        let mut connected = question();
+        connected.take(5..10, &record("2"));
+        connected.take(0..5, &record("1"));
+        assert_eq!(ids(connected), r#"{"results":[{"id":1},{"id":2}]}"#);
+        let mut apart = question();
+        apart.take(10..15, &record("3"));
+        apart.take(0..5, &record("1"));
+        assert_eq!(ids(apart), r#"{"results":[{"id":1}]}"#);
+    }
 }

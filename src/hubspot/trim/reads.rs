@@ -103,10 +103,11 @@ impl Question for Reads {
         }
         if self.so_far.status.is_none() {
             // Nothing was found at all, and the server's word for that is 404.
-            let first = settled.not_found.into_iter().next();
+            let all = settled.not_found.into_iter();
+            let all: Vec<_> = all.map(|(_, not_found)| not_found).collect();
             return Finished::Answer(Whole {
                 status: StatusCode::NOT_FOUND,
-                body: first.map(|(_, not_found)| not_found.0).unwrap_or_default(),
+                body: NotFound::join(&all),
                 dropped: Vec::new(),
             });
         }
@@ -188,4 +189,41 @@ fn is_before(one: &Bytes, other: &Bytes) -> bool {
         text.strip_suffix('Z').unwrap_or(text).to_owned()
     };
     digits(one) < digits(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn several_batches_begin_and_end_as_one() {
+        let read = Request::post("/crm/v3/objects/contacts/batch/read").body(());
+        let head = RequestHead::from(read.as_ref().unwrap());
+        let body = Bytes::from_static(br#"{"inputs":[{"id":1},{"id":"A"},{"id":"a"},{"id":2}]}"#);
+        let mut reads = Box::new(Reads::understand(&head, &body, Many::Objects).unwrap());
+        assert_eq!(reads.size(), 3);
+        for (nth, (status, begun, done)) in [
+            ("COMPLETE", "10:00:01.5Z", "10:00:02Z"),
+            ("CANCELED", "10:00:01Z", "10:00:02.1Z"),
+            ("COMPLETE", "10:00:01.7Z", "10:00:01.9Z"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let answer = format!(
+                r#"{{"status":"{status}","results":[{{"id":{nth}}}],"startedAt":"{begun}","completedAt":"{done}"}}"#
+            );
+            reads.take(nth..nth + 1, &Response::new(answer.into()));
+        }
+        let Finished::Answer(whole) = reads.finish() else {
+            panic!("there is nothing more to ask");
+        };
+        let expected = r#"{"status":"CANCELED","results":[{"id":0},{"id":1},{"id":2}],"startedAt":"10:00:01Z","completedAt":"10:00:02.1Z"}"#;
+        assert_eq!(
+            (whole.status, &whole.body[..]),
+            (StatusCode::OK, expected.as_bytes())
+        );
+    }
 }
