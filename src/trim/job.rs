@@ -177,8 +177,9 @@ impl Job {
                         self.question = other;
                         continue;
                     }
-                    Some(_) => (self.instead_if_heavy, self.probe) = (true, probe),
-                    None => {}
+                    other => {
+                        (self.instead_if_heavy, self.probe) = (other.is_some(), probe);
+                    }
                 },
             }
             self.end = whole;
@@ -297,7 +298,7 @@ impl Job {
         // Others may have learnt in the meantime what works.
         let learnt = self.memory.known_size(&self.entry);
         match learnt.filter(|_| !known && self.proved == 0) {
-            Some(0) => self.instead_if_heavy = true,
+            Some(0) => self.instead_if_heavy = self.has_another(),
             Some(learnt) if learnt < length => (self.proved, less) = (learnt, learnt),
             _ => {}
         }
@@ -454,7 +455,7 @@ impl Drop for Job {
     /// A probe that was given up has told nothing.
     fn drop(&mut self) {
         if self.probe {
-            self.memory.unprobed(&self.entry);
+            self.memory.unprobed(&self.entry, !self.asked.is_empty());
         }
     }
 }

@@ -113,6 +113,10 @@ impl Memory {
         let mut known = self.known();
         let looks = known.looks;
         if let Some(record) = known.sizes.get_mut(&entry.0) {
+            if record.size != size {
+                // What is known of larger sizes was learnt at another one.
+                record.wanted = RUN;
+            }
             (record.size, record.run) = (size, 0);
             return;
         }
@@ -160,9 +164,15 @@ impl Memory {
         });
     }
 
-    /// A larger size was to be tried and was not.
-    pub(super) fn unprobed(&self, entry: &Entry) {
-        self.change(entry, |record| record.probed = false);
+    /// A larger size was to be tried, and nothing is known of it. If it `was_sent`, it may have taken longer than the caller waits:
+    /// the next one is tried after another run, for whoever comes next may wait no longer.
+    pub(super) fn unprobed(&self, entry: &Entry, was_sent: bool) {
+        self.change(entry, |record| {
+            record.probed = false;
+            if was_sent {
+                record.run = 0;
+            }
+        });
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,13 +1,99 @@
 //! Requests and answers that come in the way of the layer.
 
+use std::sync::{Arc, Mutex};
+
 use http::Method;
 use tokio::time::timeout;
+use tower::timeout::TimeoutLayer;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::plan::Plan;
 use tower_quota::{PayloadTrimLayer, Quota, RetryAfterLayer};
 
-use crate::common::{self, SECOND, Server};
-use crate::numbers::{Numbers, ask, fine, heavy, numbers, server, span, text};
+use crate::common::{self, SECOND, Server, lock};
+use crate::numbers::{Numbers, ask, asked, fine, heavy, numbers, server, span, spans, text};
+
+/// One request has another way, and it is remembered that nothing else works for its shape; a smaller one of the same shape has none.
+#[tokio::test(start_paused = true)]
+async fn who_has_no_other_way_is_asked_in_smaller_pieces_whatever_others_do() {
+    let server = Server::new(|_, seen| match span(seen).len() {
+        6.. if seen.path.starts_with("/numbers/") => heavy(),
+        _ => fine(seen),
+    });
+    let policy = Numbers {
+        floor: 10,
+        instead: Some("/light/"),
+        instead_above: 50,
+        ..Numbers::default()
+    };
+    let layer = PayloadTrimLayer::new(policy);
+    asked(&server, &layer, 0..100).await;
+    assert!(server.log().last().unwrap().path.starts_with("/light/"));
+    // Its floor is ten, and it has to be gone below, for want of another way.
+    let other = Server::new(|_, seen| match span(seen).len() {
+        16.. => heavy(),
+        _ => fine(seen),
+    });
+    asked(&other, &layer, 0..50).await;
+    assert_eq!(spans(&other)[..3], [0..50, 0..25, 0..13]);
+}
+
+/// Callers with less patience than the server: a probe that they give up is one lost request in a long run, not each.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_takes_too_long_does_not_stop_those_who_come_after() {
+    let server = server(25);
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    asked(&server, &layer, 0..100).await;
+    let api = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(20 * SECOND))
+        .layer(layer)
+        .service(server.clone());
+    let mut lost = 0;
+    for _ in 0..400 {
+        lost += usize::from(api.clone().oneshot(ask(0..100)).await.is_err());
+    }
+    // In 1,600 pieces.
+    assert!((1..=6).contains(&lost), "{lost} of 400 were lost");
+}
+
+/// How long the layer waits before it asks for more has to do with the size at hand, not with what was before.
+#[tokio::test(start_paused = true)]
+async fn each_size_has_a_run_of_its_own_before_more_is_asked_for() {
+    let most = Arc::new(Mutex::new(25));
+    let largest = Arc::new(Mutex::new(0));
+    let (limit, seen) = (most.clone(), largest.clone());
+    let server = Server::new(move |_, request| {
+        let length = span(request).len();
+        let mut seen = lock(&seen);
+        *seen = length.max(*seen);
+        match length <= *lock(&limit) {
+            true => fine(request),
+            false => heavy(),
+        }
+    });
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    let until_more = async |size: usize| {
+        for pieces in 0..5_000 {
+            *lock(&largest) = 0;
+            asked(&server, &layer, 0..2 * size).await;
+            if *lock(&largest) > size {
+                return 2 * pieces;
+            }
+        }
+        panic!("never again");
+    };
+    asked(&server, &layer, 0..50).await;
+    // Probes that fail come ever later.
+    for run in [256, 512, 1024, 2048] {
+        let pieces = until_more(25).await;
+        assert!((run - 2..=run + 2).contains(&pieces), "{pieces}, not {run}");
+    }
+    // A bad hour, after which the old size is as good as it was.
+    *lock(&most) = 7;
+    asked(&server, &layer, 0..50).await;
+    *lock(&most) = 25;
+    let pieces = until_more(7).await;
+    assert!((250..=258).contains(&pieces), "{pieces}");
+}
 
 /// The inner one cannot make a single number smaller; the outer one can, by another way.
 #[tokio::test(start_paused = true)]
