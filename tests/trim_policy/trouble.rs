@@ -7,9 +7,10 @@ use tokio::time::timeout;
 use tower::timeout::TimeoutLayer;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::plan::Plan;
-use tower_quota::{PayloadTrimLayer, Quota, RetryAfterLayer};
+use tower_quota::request::TooHeavy;
+use tower_quota::{BoxError, PayloadTrimLayer, Quota, RetryAfterLayer};
 
-use crate::common::{self, SECOND, Server, lock};
+use crate::common::{self, SECOND, Server, lock, response};
 use crate::numbers::{Numbers, ask, asked, fine, heavy, numbers, server, span, spans, text};
 
 /// One request has another way, and it is remembered that nothing else works for its shape; a smaller one of the same shape has none.
@@ -35,6 +36,28 @@ async fn who_has_no_other_way_is_asked_in_smaller_pieces_whatever_others_do() {
     });
     asked(&other, &layer, 0..50).await;
     assert_eq!(spans(&other)[..3], [0..50, 0..25, 0..13]);
+}
+
+/// A body that runs into the timeout of the client is no more than a server that does.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_while_an_answer_is_read_is_a_timeout() {
+    for error in ["operation timed out", "the connection is lost"] {
+        let server = Server::new(move |_, seen| match span(seen).len() {
+            51.. => heavy(),
+            26.. => {
+                let body = common::PieceBody::new([common::Piece::FailWith(error)]);
+                let response = response(200, &[], body);
+                Box::pin(async { Ok(response) })
+            }
+            _ => fine(seen),
+        });
+        let layer = PayloadTrimLayer::new(Numbers::default());
+        let answer = layer.layer(server).oneshot(ask(0..100)).await;
+        match error {
+            "operation timed out" => assert_eq!(text(answer.unwrap()).await.1, numbers(0..100)),
+            _ => assert_eq!(answer.unwrap_err().to_string(), error),
+        }
+    }
 }
 
 /// Callers with less patience than the server: a probe that they give up is one lost request in a long run, not each.
@@ -152,4 +175,20 @@ async fn a_get_without_a_length_gets_none() {
         assert_eq!(seen.header("accept-encoding").is_empty(), nth > 0);
         assert_eq!(seen.header("content-length"), "");
     }
+}
+
+#[test]
+fn timeouts_are_known_however_they_are_wrapped() {
+    use std::io::{Error, ErrorKind};
+    let is_timeout = |error: BoxError| TooHeavy::GATEWAY_TIMEOUT.is_error(&error);
+    let timed_out = || Error::new(ErrorKind::TimedOut, "it took long");
+    assert!(is_timeout(timed_out().into()));
+    assert!(is_timeout("deadline exceeded: timeout".into()));
+    assert!(is_timeout(tower::timeout::error::Elapsed::new().into()));
+    let inside = Error::other(tower::timeout::error::Elapsed::new());
+    assert!(is_timeout(inside.into()));
+    assert!(is_timeout(Error::other(timed_out()).into()));
+    assert!(!is_timeout(Error::other("broken").into()));
+    assert!(!is_timeout(Error::from(ErrorKind::ConnectionReset).into()));
+    assert!(!is_timeout("the connection is lost".into()));
 }
