@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, StatusCode};
 use tokio::time::timeout;
 use tower::timeout::TimeoutLayer;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::plan::Plan;
 use tower_quota::request::TooHeavy;
+use tower_quota::trim::{Piece, Whole};
 use tower_quota::{BoxError, PayloadTrimLayer, Quota, RetryAfterLayer};
 
 use crate::common::{self, SECOND, Server, lock, response};
@@ -116,6 +118,22 @@ async fn each_size_has_a_run_of_its_own_before_more_is_asked_for() {
     *lock(&most) = 25;
     let pieces = until_more(7).await;
     assert!((250..=258).contains(&pieces), "{pieces}");
+}
+
+/// Neither shows what people look for.
+#[test]
+fn pieces_and_answers_are_not_shown() {
+    let piece = Piece::new()
+        .body(r#"{"query":"ada@example.com"}"#)
+        .target("/contacts?email=ada@example.com".parse().unwrap());
+    let whole = Whole {
+        status: StatusCode::OK,
+        body: Bytes::from_static(b"ada@example.com"),
+        dropped: Vec::new(),
+    };
+    for shown in [format!("{piece:?}"), format!("{whole:?}")] {
+        assert!(!shown.contains("ada"), "{shown}");
+    }
 }
 
 /// The inner one cannot make a single number smaller; the outer one can, by another way.
