@@ -197,7 +197,7 @@ impl Job {
     /// The original request, when it is to be sent as it came.
     pub(super) fn original(&mut self) -> Option<Ask> {
         let whole = self.question.size();
-        if self.questions > 1 || self.size < whole || whole == 0 {
+        if self.questions > 1 || self.size < whole {
             return None;
         }
         self.gaps.clear();

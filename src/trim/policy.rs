@@ -35,7 +35,7 @@ pub trait Question: Send + Sync {
     /// What the size that worked is remembered for.
     fn shape(&self) -> Shape;
 
-    /// How many units the request asks for.
+    /// How many units the request asks for, 1 or more. A request that asks for none is sent as it is.
     fn size(&self) -> usize;
 
     /// How many units one request may ask for; all unless said.

@@ -142,7 +142,9 @@ where
         let head = RequestHead::from(&parts);
         let question = body
             .data()
-            .and_then(|data| setup.policy.question(&head, data));
+            .and_then(|data| setup.policy.question(&head, data))
+            // Of nothing there are no pieces.
+            .filter(|question| question.size() > 0);
         let Some(question) = question else {
             let request = Request::from_parts(parts, body);
             return Stage::Pass(Box::new(Leg::new(Ask::all(), inner, request)));

@@ -9,10 +9,10 @@ use tower::timeout::TimeoutLayer;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::plan::Plan;
 use tower_quota::request::TooHeavy;
-use tower_quota::trim::{Piece, Whole};
+use tower_quota::trim::{Piece, Trimmed, Whole};
 use tower_quota::{BoxError, PayloadTrimLayer, Quota, RetryAfterLayer};
 
-use crate::common::{self, SECOND, Server, lock, response};
+use crate::common::{self, SECOND, Server, at_once, lock, response};
 use crate::numbers::{Numbers, ask, asked, fine, heavy, numbers, server, span, spans, text};
 
 /// One request has another way, and it is remembered that nothing else works for its shape; a smaller one of the same shape has none.
@@ -133,6 +133,23 @@ fn pieces_and_answers_are_not_shown() {
     };
     for shown in [format!("{piece:?}"), format!("{whole:?}")] {
         assert!(!shown.contains("ada"), "{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_nothing_goes_as_it_is() {
+    for status in [200, 504] {
+        let server = Server::new(move |_, _| at_once(status, &[], "nothing"));
+        let layer = PayloadTrimLayer::new(Numbers::default());
+        let response = layer
+            .layer(server.clone())
+            .oneshot(ask(7..7))
+            .await
+            .unwrap();
+        assert!(response.extensions().get::<Trimmed>().is_none());
+        assert_eq!(response.status(), status);
+        assert_eq!(text(response).await.1, "nothing");
+        assert_eq!(server.count(), 1);
     }
 }
 
