@@ -257,9 +257,16 @@ where
         let ask = &self.legs[at].ask;
         let deadline = self.parts.extensions.get::<Deadline>();
         let in_time = deadline.is_none_or(|deadline| !deadline.has_passed());
-        let goes_on = in_time && self.job.goes_on(ask);
+        let can_go_on = self.job.goes_on(ask);
+        let goes_on = in_time && can_go_on;
         self.diary
             .too_heavy(&failure, ask, goes_on, self.job.question());
+        match can_go_on {
+            // For whoever asks next.
+            true if !in_time => self.job.too_heavy(ask),
+            true => {}
+            false => self.job.failed(),
+        }
         match failure {
             Failure::Response(response) if !goes_on => Some(Ok(response.map(HeldBody::stream))),
             Failure::Error(error) if !goes_on => Some(Err(error)),

@@ -381,6 +381,7 @@ async fn lost_connections_are_the_callers_and_timeouts_are_not() {
     let error = layer.layer(losing).oneshot(ask(0..100)).await.unwrap_err();
     assert_eq!(error.to_string(), "the connection is lost");
 
+    let layer = PayloadTrimLayer::new(Numbers::default());
     let slow = Server::new(|_, seen| match span(seen).len() {
         26.. => common::never(),
         _ => fine(seen),

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tower::timeout::TimeoutLayer;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::plan::Plan;
-use tower_quota::request::TooHeavy;
+use tower_quota::request::{Deadline, TooHeavy};
 use tower_quota::trim::{Piece, Trimmed, Whole};
 use tower_quota::{BoxError, PayloadTrimLayer, Quota, RetryAfterLayer};
 
@@ -226,4 +226,81 @@ fn timeouts_are_known_however_they_are_wrapped() {
     assert!(!is_timeout(Error::other("broken").into()));
     assert!(!is_timeout(Error::from(ErrorKind::ConnectionReset).into()));
     assert!(!is_timeout("the connection is lost".into()));
+}
+
+/// The size is found by several callers together, if none of them waits long enough to find it alone.
+#[tokio::test(start_paused = true)]
+async fn who_waits_too_short_a_time_leaves_to_the_next_one_how_far_he_came() {
+    for has_deadline in [false, true] {
+        for instead in [None, Some("/light/")] {
+            let bears = if instead.is_some() { 0 } else { 25 };
+            let server = Server::new(move |_, seen| {
+                match span(seen).len() <= bears || seen.path.starts_with("/light/") {
+                    true => fine(seen),
+                    false => heavy(),
+                }
+            });
+            let policy = Numbers {
+                floor: if instead.is_some() { 10 } else { 1 },
+                instead,
+                ..Numbers::default()
+            };
+            let layer = PayloadTrimLayer::new(policy);
+            let mut failed = 0;
+            loop {
+                let (mut request, api) = (ask(0..200), layer.layer(server.clone()));
+                let patience = if has_deadline { 1000 } else { 70 };
+                if has_deadline {
+                    request
+                        .extensions_mut()
+                        .insert(Deadline::within(50 * SECOND));
+                }
+                match timeout(patience * SECOND, api.oneshot(request)).await {
+                    Ok(response) if response.as_ref().unwrap().status() == 200 => break,
+                    _ => failed += 1,
+                }
+                assert!(failed < 10, "it never ends; deadline: {has_deadline}");
+            }
+            assert!((1..=3).contains(&failed), "{failed} failed");
+            // From now on it is known what works.
+            let before = server.count();
+            asked(&server, &layer, 0..200).await;
+            let pieces = if instead.is_some() { 1 } else { 8 };
+            assert_eq!(server.count() - before, pieces);
+        }
+    }
+}
+
+/// During an outage callers give up, too. What they left is no more than a beginning.
+#[tokio::test(start_paused = true)]
+async fn what_callers_left_in_an_outage_is_made_good() {
+    let is_well = Arc::new(Mutex::new(false));
+    let health = is_well.clone();
+    let server = Server::new(move |_, seen| match *lock(&health) {
+        true => fine(seen),
+        false => heavy(),
+    });
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    for _ in 0..3 {
+        let call = layer.layer(server.clone()).oneshot(ask(0..200));
+        assert!(timeout(70 * SECOND, call).await.is_err());
+    }
+    *lock(&is_well) = true;
+    let mut pieces = 0;
+    loop {
+        let before = server.count();
+        asked(&server, &layer, 0..200).await;
+        match server.count() - before {
+            1 => break,
+            sent => pieces += sent,
+        }
+    }
+    println!("whole again after {pieces} pieces");
+    assert!(pieces < 1_000, "{pieces}");
+    // Whoever waits until nothing is left to try has seen an outage.
+    let layer = PayloadTrimLayer::new(Numbers::default());
+    *lock(&is_well) = false;
+    let failed = layer.layer(server.clone()).oneshot(ask(0..200)).await;
+    assert_eq!(failed.unwrap().status(), 504);
+    assert_eq!(layer.remembered(), 0);
 }
