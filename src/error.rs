@@ -130,7 +130,12 @@ pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     // What was not sent at all has no time that could be over.
     while let Some(error) = cause.filter(|cause| !cause.is::<QuotaError>()) {
         let timed_out = match error.downcast_ref::<std::io::Error>() {
-            Some(error) => error.kind() == std::io::ErrorKind::TimedOut,
+            Some(error) if error.kind() == std::io::ErrorKind::TimedOut => true,
+            // Its source is that of the error in it, not that error itself.
+            Some(error) => match error.get_ref() {
+                Some(inner) => return is_timeout(inner),
+                None => false,
+            },
             None => {
                 let text = error.to_string().to_ascii_lowercase();
                 error.is::<tokio::time::error::Elapsed>()

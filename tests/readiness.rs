@@ -23,8 +23,11 @@ use tower::timeout::TimeoutLayer;
 use tower::util::{BoxCloneSyncService, MapRequestLayer, MapResponseLayer};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_quota::body::HeldBody;
+use tower_quota::hubspot::SearchPages;
 use tower_quota::stack::StackLayer;
-use tower_quota::{AdaptiveConcurrencyLayer, BoxError, Quota, RetryAfterLayer, TokenLimitLayer};
+use tower_quota::{
+    AdaptiveConcurrencyLayer, BoxError, PayloadTrimLayer, Quota, RetryAfterLayer, TokenLimitLayer,
+};
 
 /// Its clones are not ready; readiness takes two polls; a call without it panics.
 struct Probe {
@@ -90,7 +93,14 @@ async fn make_ready<S: Service<Plain, Error = BoxError>>(service: &mut S) {
 async fn ready_call<S: Service<Plain, Error = BoxError>>(
     service: &mut S,
 ) -> Result<S::Response, BoxError> {
-    service.ready().await?.call(get("t")).await
+    ready_call_with(service, get("t")).await
+}
+
+async fn ready_call_with<S: Service<Plain, Error = BoxError>>(
+    service: &mut S,
+    request: Plain,
+) -> Result<S::Response, BoxError> {
+    service.ready().await?.call(request).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,6 +131,29 @@ async fn the_instance_that_was_made_ready_is_called() {
             calls.load(Ordering::SeqCst),
             if status == 200 { 12 } else { 36 }
         );
+    }
+}
+
+fn search_for_many() -> Plain {
+    let body = Full::from(r#"{"limit":200}"#);
+    common::search("t").map(|_| body)
+}
+
+/// Whole or in pieces, the first and all others.
+#[tokio::test(start_paused = true)]
+async fn also_by_the_layer_that_asks_in_pieces() {
+    // 200, 100, 50, 25, 13, 7, 4, 2, 1; what is no search is not made smaller.
+    for (status, pieces) in [(200, 1), (504, 9)] {
+        let (probe, calls) = Probe::new(status);
+        let mut api = ServiceBuilder::new()
+            .layer(PayloadTrimLayer::new(SearchPages::default()))
+            .service(probe);
+        for _ in 0..3 {
+            ready_call(&mut api).await.unwrap();
+            let whole = ready_call_with(&mut api, search_for_many()).await;
+            assert_eq!(whole.unwrap().status(), status);
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 3 * (1 + pieces));
     }
 }
 
@@ -311,11 +344,13 @@ async fn asking_for_readiness_takes_no_slot() {
 async fn polling_after_the_end_does_not_panic() {
     let quota = Quota::new(burst(5, SECOND));
     let mut api = ServiceBuilder::new()
-        .layer(StackLayer::new(&quota))
+        .layer(StackLayer::new(&quota).trim(SearchPages::default()))
         .service(Server::fine());
-    let mut hand = Hand::new(api.call(get("t")));
-    assert!(hand.poll().is_ready());
-    assert!(hand.poll().is_pending());
+    for request in [get("t"), search_for_many()] {
+        let mut hand = Hand::new(api.call(request));
+        assert!(hand.poll().is_ready());
+        assert!(hand.poll().is_pending());
+    }
 }
 
 fn is_send<T: Send>(value: T) -> T {
@@ -337,6 +372,9 @@ async fn layers_services_and_futures_can_be_sent() {
     let mut limited = is_shared(ServiceBuilder::new().layer(limit).service(server.clone()));
     let mut repeating = is_shared(ServiceBuilder::new().layer(retry).service(server.clone()));
     let mut stacked = is_shared(ServiceBuilder::new().layer(both).service(server));
+    let trim = is_shared(PayloadTrimLayer::new(is_shared(SearchPages::default())));
+    let mut trimmed = is_shared(ServiceBuilder::new().layer(trim).service(Server::fine()));
+    is_send(trimmed.call(search_for_many())).await.unwrap();
     is_send(limited.call(get("t"))).await.unwrap();
     is_send(repeating.call(get("t"))).await.unwrap();
     let answer = is_send(stacked.call(get("t"))).await.unwrap();
@@ -360,8 +398,9 @@ async fn an_inner_service_need_not_be_send() {
         .layer(StackLayer::new(&quota))
         .service(service);
     api.clone().oneshot(get("t")).await.unwrap();
-    api.oneshot(get("t")).await.unwrap();
-    assert_eq!(shared.get(), 2);
+    api.clone().oneshot(get("t")).await.unwrap();
+    api.oneshot(search_for_many()).await.unwrap();
+    assert_eq!(shared.get(), 3);
 }
 
 /// Among timeouts, maps, spans and boxes.

@@ -38,7 +38,7 @@ pub(super) struct Job {
     proved: usize,
     /// A size that is known to work has failed once.
     accident: bool,
-    /// The size is smaller than what the memory knows.
+    /// The size is smaller than what the memory knows, and has not worked yet.
     lessened: bool,
     /// The memory wants to know whether a larger size works by now.
     probe: bool,
@@ -161,7 +161,7 @@ impl Job {
             let most = self.question.most().clamp(1, whole);
             let recalled = self.memory.recall(&self.entry, most);
             (self.instead_if_heavy, self.probe) = (false, false);
-            (self.size, self.proved) = (most, 0);
+            (self.size, self.proved, self.lessened) = (most, 0, false);
             match recalled {
                 Recalled::Nothing => {}
                 Recalled::Size {
@@ -170,6 +170,7 @@ impl Job {
                     probe,
                 } => {
                     (self.size, self.proved, self.probe) = (size, proved, probe);
+                    self.lessened = proved == 0 && size < most;
                 }
                 Recalled::Instead { probe } => match self.another() {
                     Some(other) if !probe => {
@@ -177,8 +178,9 @@ impl Job {
                         self.question = other;
                         continue;
                     }
-                    Some(_) => (self.instead_if_heavy, self.probe) = (true, probe),
-                    None => {}
+                    other => {
+                        (self.instead_if_heavy, self.probe) = (other.is_some(), probe);
+                    }
                 },
             }
             self.end = whole;
@@ -188,7 +190,7 @@ impl Job {
                 again: false,
             }];
             self.asked.clear();
-            (self.accident, self.lessened, self.begun) = (false, false, false);
+            (self.accident, self.begun) = (false, false);
             return;
         }
     }
@@ -196,7 +198,7 @@ impl Job {
     /// The original request, when it is to be sent as it came.
     pub(super) fn original(&mut self) -> Option<Ask> {
         let whole = self.question.size();
-        if self.questions > 1 || self.size < whole || whole == 0 {
+        if self.questions > 1 || self.size < whole {
             return None;
         }
         self.gaps.clear();
@@ -297,7 +299,7 @@ impl Job {
         // Others may have learnt in the meantime what works.
         let learnt = self.memory.known_size(&self.entry);
         match learnt.filter(|_| !known && self.proved == 0) {
-            Some(0) => self.instead_if_heavy = true,
+            Some(0) => self.instead_if_heavy = self.has_another(),
             Some(learnt) if learnt < length => (self.proved, less) = (learnt, learnt),
             _ => {}
         }
@@ -334,6 +336,11 @@ impl Job {
             return None;
         }
         self.question.instead()
+    }
+
+    /// The caller gets the failure of a piece that cannot be made smaller. Where nothing works at all, the size is not what matters.
+    pub(super) fn failed(&mut self) {
+        self.lessened = false;
     }
 
     /// The request as it came was answered. An error has told nothing of its size.
@@ -376,7 +383,10 @@ impl Job {
         // Nobody asks it any more.
         let question = std::mem::replace(&mut self.question, Box::new(Nothing));
         match question.finish() {
-            Finished::Answer(whole) => Some(Ok(whole)),
+            Finished::Answer(whole) => {
+                self.lessened = false;
+                Some(Ok(whole))
+            }
             Finished::Ask(_) if self.questions >= MOST_QUESTIONS => {
                 Some(Err("it leads to ever more questions".into()))
             }
@@ -451,10 +461,14 @@ impl Job {
 }
 
 impl Drop for Job {
-    /// A probe that was given up has told nothing.
+    /// A probe that was given up has told nothing. Who gives up before he has found a size that works leaves to the next one how far
+    /// he came; otherwise callers who do not wait long enough would all begin anew.
     fn drop(&mut self) {
+        if self.lessened {
+            self.memory.suspect(&self.entry, self.size);
+        }
         if self.probe {
-            self.memory.unprobed(&self.entry);
+            self.memory.unprobed(&self.entry, !self.asked.is_empty());
         }
     }
 }

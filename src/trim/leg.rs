@@ -61,6 +61,15 @@ pub(super) enum Failure<RB> {
     Error(BoxError),
 }
 
+impl<RB> Ended<RB> {
+    fn by(error: BoxError, heavy: &TooHeavy) -> Self {
+        match heavy.is_error(&error) {
+            true => Self::TooHeavy(Failure::Error(error)),
+            false => Self::Lost(error),
+        }
+    }
+}
+
 impl<S, B, RB> Leg<S, B, RB>
 where
     S: Service<Request<HeldBody<B>>, Response = Response<RB>>,
@@ -104,13 +113,7 @@ where
                 State::Sent(future) => {
                     let response = match ready!(future.as_mut().poll(cx)) {
                         Ok(response) => response,
-                        Err(error) => {
-                            let error = error.into();
-                            return Poll::Ready(match heavy.is_error(&error) {
-                                true => Ended::TooHeavy(Failure::Error(error)),
-                                false => Ended::Lost(error),
-                            });
-                        }
+                        Err(error) => return Poll::Ready(Ended::by(error.into(), heavy)),
                     };
                     if heavy.is_status(response.status()) {
                         return Poll::Ready(Ended::TooHeavy(Failure::Response(response)));
@@ -129,7 +132,8 @@ where
                     };
                     return Poll::Ready(match read {
                         Ok(body) => Ended::Piece(parts, body),
-                        Err(CollectError::Body(error)) => Ended::Lost(error.into()),
+                        // Where a client bounds the time of the whole exchange, it may be over here, too.
+                        Err(CollectError::Body(error)) => Ended::by(error.into(), heavy),
                         Err(CollectError::TooLarge) => Ended::TooLarge,
                         Err(CollectError::TooSlow) => {
                             Ended::TooHeavy(Failure::Error("the answer timed out".into()))

@@ -34,6 +34,8 @@ struct Known {
 struct Record {
     /// Zero where no size worked, and the question was asked in another way.
     size: usize,
+    /// That size has worked. Otherwise it is only known that larger ones have not.
+    is_proved: bool,
     run: u32,
     wanted: u32,
     /// Somebody tries a larger size right now.
@@ -50,7 +52,7 @@ pub(super) struct Entry(u64);
 pub(super) enum Recalled {
     /// It was never too heavy.
     Nothing,
-    /// Ask for so many units at a time; more than what is proved to work, if `probe`.
+    /// Ask for so many units at a time; more than what is proved to work, if `probe`, or if nothing is proved.
     Size {
         size: usize,
         proved: usize,
@@ -82,6 +84,13 @@ impl Memory {
             return Recalled::Nothing;
         };
         record.last_look = looks;
+        if !record.is_proved {
+            return Recalled::Size {
+                size: record.size.min(whole),
+                proved: 0,
+                probe: false,
+            };
+        }
         let proved = record.size;
         let probe = proved < whole && record.run >= record.wanted && !record.probed;
         record.probed |= probe;
@@ -102,18 +111,39 @@ impl Memory {
 
     /// What others have learnt in the meantime.
     pub(super) fn known_size(&self, entry: &Entry) -> Option<usize> {
-        self.known().sizes.get(&entry.0).map(|record| record.size)
+        let known = self.known();
+        let record = known.sizes.get(&entry.0);
+        record
+            .filter(|record| record.is_proved)
+            .map(|record| record.size)
     }
 
     /// This size works, and a larger one does not.
     pub(super) fn learn(&self, entry: &Entry, size: usize) {
+        self.note(entry, size, true);
+    }
+
+    /// Larger sizes than this do not work. It was to be tried next, and was not, or nobody waited for the answer.
+    pub(super) fn suspect(&self, entry: &Entry, size: usize) {
+        self.note(entry, size, false);
+    }
+
+    fn note(&self, entry: &Entry, size: usize, is_proved: bool) {
         if self.most == 0 {
             return;
         }
         let mut known = self.known();
         let looks = known.looks;
         if let Some(record) = known.sizes.get_mut(&entry.0) {
-            (record.size, record.run) = (size, 0);
+            if !is_proved && size >= record.size {
+                // Others have come further.
+                return;
+            }
+            if record.size != size {
+                // What is known of larger sizes was learnt at another one.
+                record.wanted = RUN;
+            }
+            (record.size, record.is_proved, record.run) = (size, is_proved, 0);
             return;
         }
         if known.sizes.len() >= self.most {
@@ -128,6 +158,7 @@ impl Memory {
         }
         let record = Record {
             size,
+            is_proved,
             run: 0,
             wanted: RUN,
             probed: false,
@@ -152,7 +183,7 @@ impl Memory {
             (record.probed, record.run) = (false, 0);
             record.wanted = match works {
                 Some(size) => {
-                    record.size = size;
+                    (record.size, record.is_proved) = (size, true);
                     (record.wanted / 2).max(SHORTEST_RUN)
                 }
                 None => record.wanted.saturating_mul(2).min(LONGEST_RUN),
@@ -160,9 +191,15 @@ impl Memory {
         });
     }
 
-    /// A larger size was to be tried and was not.
-    pub(super) fn unprobed(&self, entry: &Entry) {
-        self.change(entry, |record| record.probed = false);
+    /// A larger size was to be tried, and nothing is known of it. If it `was_sent`, it may have taken longer than the caller waits:
+    /// the next one is tried after another run, for whoever comes next may wait no longer.
+    pub(super) fn unprobed(&self, entry: &Entry, was_sent: bool) {
+        self.change(entry, |record| {
+            record.probed = false;
+            if was_sent {
+                record.run = 0;
+            }
+        });
     }
 
     pub(super) fn len(&self) -> usize {

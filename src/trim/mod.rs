@@ -12,7 +12,8 @@
 //! * When the pieces cannot be made any smaller, there may be another way to ask: HubSpot's searches look for ids only, and the
 //!   properties are read in batches.
 //! * The size that worked is remembered for each account and [`Shape`], and tried first next time. After 256 pieces without trouble a
-//!   larger one is tried once; when that fails, after 512, and so on.
+//!   larger one is tried once; when that fails, after 512, and so on. Of a request that was given up, or whose deadline passed,
+//!   before any size worked, it is remembered how far it came, and the next one goes on from there.
 //! * A single failure of a size that is known to work is taken for an accident: that piece alone is asked in halves.
 //! * If a piece fails for good, the caller gets that failure as the server sent it; never a part for the whole. What the pieces hold
 //!   is checked, and what does not fit together is a [`TrimError`].
@@ -33,8 +34,8 @@
 //! attempts belong further inside; one outside of this layer ends all pieces together.
 //!
 //! Each piece is the caller's request in all but its body or target: same headers, same extensions, so the same
-//! [`Lane`](crate::request::Lane) and [`Deadline`](crate::request::Deadline). After the deadline nothing more is asked for, and the
-//! caller gets the failure. Signatures over the body must be made further inside. `accept-encoding` is left out of pieces.
+//! [`Lane`](crate::request::Lane) and [`Deadline`](crate::request::Deadline). After the deadline, what is too heavy is not
+//! made smaller, and the caller gets the failure. Signatures over the body must be made further inside. `accept-encoding` is left out of pieces.
 //!
 //! # What may change between two pieces
 //!

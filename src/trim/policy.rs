@@ -35,7 +35,7 @@ pub trait Question: Send + Sync {
     /// What the size that worked is remembered for.
     fn shape(&self) -> Shape;
 
-    /// How many units the request asks for.
+    /// How many units the request asks for, 1 or more. A request that asks for none is sent as it is.
     fn size(&self) -> usize;
 
     /// How many units one request may ask for; all unless said.
@@ -77,7 +77,9 @@ pub trait Question: Send + Sync {
 }
 
 /// The request for one piece: the original with this instead.
-#[derive(Clone, Debug, Default)]
+///
+/// `Debug` does not show what is asked for: there are filters in it, and ids.
+#[derive(Clone, Default)]
 pub struct Piece {
     pub(super) target: Option<PathAndQuery>,
     pub(super) body: Option<Bytes>,
@@ -102,6 +104,15 @@ impl Piece {
     pub fn target(mut self, target: PathAndQuery) -> Self {
         self.target = Some(target);
         self
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Piece")
+            .field("has_target", &self.target.is_some())
+            .field("body", &self.body.as_ref().map(Bytes::len))
+            .finish()
     }
 }
 
@@ -139,7 +150,9 @@ impl fmt::Debug for Finished {
 }
 
 /// The answer that the caller gets. Its headers are those of the last piece.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// `Debug` does not show the body: there are records in it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Whole {
     /// The status.
     pub status: StatusCode,
@@ -147,6 +160,16 @@ pub struct Whole {
     pub body: Bytes,
     /// The properties that were asked for and left out, for policies that were allowed to; see [`Dropped`](super::Dropped).
     pub dropped: Vec<String>,
+}
+
+impl fmt::Debug for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Whole")
+            .field("status", &self.status)
+            .field("body", &self.body.len())
+            .field("dropped", &self.dropped)
+            .finish()
+    }
 }
 
 /// What requests are alike in how heavy they are.

@@ -142,7 +142,9 @@ where
         let head = RequestHead::from(&parts);
         let question = body
             .data()
-            .and_then(|data| setup.policy.question(&head, data));
+            .and_then(|data| setup.policy.question(&head, data))
+            // Of nothing there are no pieces.
+            .filter(|question| question.size() > 0);
         let Some(question) = question else {
             let request = Request::from_parts(parts, body);
             return Stage::Pass(Box::new(Leg::new(Ask::all(), inner, request)));
@@ -255,9 +257,16 @@ where
         let ask = &self.legs[at].ask;
         let deadline = self.parts.extensions.get::<Deadline>();
         let in_time = deadline.is_none_or(|deadline| !deadline.has_passed());
-        let goes_on = in_time && self.job.goes_on(ask);
+        let can_go_on = self.job.goes_on(ask);
+        let goes_on = in_time && can_go_on;
         self.diary
             .too_heavy(&failure, ask, goes_on, self.job.question());
+        match can_go_on {
+            // For whoever asks next.
+            true if !in_time => self.job.too_heavy(ask),
+            true => {}
+            false => self.job.failed(),
+        }
         match failure {
             Failure::Response(response) if !goes_on => Some(Ok(response.map(HeldBody::stream))),
             Failure::Error(error) if !goes_on => Some(Err(error)),

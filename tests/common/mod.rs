@@ -106,6 +106,7 @@ pub(crate) enum Piece {
     Wait(Duration),
     Hang,
     Fail,
+    FailWith(&'static str),
 }
 
 /// What became of a body.
@@ -196,6 +197,7 @@ impl Body for PieceBody {
                 Some(Piece::Data(data)) => Ok(Frame::data(data)),
                 Some(Piece::Trailers(trailers)) => Ok(Frame::trailers(trailers)),
                 Some(Piece::Fail) => Err(TestError("the body broke")),
+                Some(Piece::FailWith(error)) => Err(TestError(error)),
             };
             if self.pieces.is_empty() && self.tells_end {
                 self.fate.0.0.store(true, Ordering::SeqCst);

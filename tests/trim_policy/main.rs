@@ -1,215 +1,25 @@
 //! What the layer promises to whoever writes a policy, and to the callers of any policy: shown with a toy API of numbers.
-//!
-//! `GET /numbers/3-9` answers `3 4 5 6 7 8`.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod model;
+mod numbers;
+mod trouble;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Answer, SECOND, Seen, Server, after, at_once, lock, lost, ms, request, response};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use common::{SECOND, Server, after, at_once, lock, lost, ms, request, response};
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use numbers::{HEAVY_BODY, Numbers, ask, asked, fine, heavy, numbers, server, span, spans, text};
 use tower::{Layer, ServiceExt};
 use tower_quota::plan::{Plan, RouteClass};
-use tower_quota::request::{AccountId, Deadline, RequestHead, TooHeavy};
-use tower_quota::trim::{
-    Dropped, Finished, Piece, Question, Shape, Taken, TrimError, TrimPolicy, Trimmed, Whole,
-};
+use tower_quota::request::{AccountId, Deadline, TooHeavy};
+use tower_quota::trim::{Dropped, TrimError, Trimmed};
 use tower_quota::{BoxError, PayloadTrimLayer, Quota, RetryAfterLayer};
-
-/// How the toy API is asked.
-#[derive(Clone, Debug, Default)]
-struct Numbers {
-    floor: usize,
-    /// Where to ask when the floor fails.
-    instead: Option<&'static str>,
-    /// A piece can only be asked when the one before it is answered.
-    in_order: bool,
-    /// The whole needs so many rounds of questions.
-    rounds: u32,
-    /// There are only so many numbers, as the answers tell.
-    total: Option<usize>,
-    /// Never says what it wants to ask.
-    mute: bool,
-}
-
-impl TrimPolicy for Numbers {
-    fn concerns(&self, request: &RequestHead<'_>) -> bool {
-        request.uri.path().starts_with("/numbers/")
-    }
-
-    fn question(&self, request: &RequestHead<'_>, _: &Bytes) -> Option<Box<dyn Question>> {
-        let (from, to) = request
-            .uri
-            .path()
-            .strip_prefix("/numbers/")?
-            .split_once('-')?;
-        let (first, last): (usize, usize) = (from.parse().ok()?, to.parse().ok()?);
-        Some(Box::new(Asked {
-            how: self.clone(),
-            path: "/numbers/",
-            first,
-            size: last.checked_sub(first)?,
-            parts: BTreeMap::new(),
-        }))
-    }
-}
-
-struct Asked {
-    how: Numbers,
-    path: &'static str,
-    first: usize,
-    size: usize,
-    parts: BTreeMap<usize, String>,
-}
-
-impl Question for Asked {
-    fn shape(&self) -> Shape {
-        Shape::new("GET /numbers", self.path)
-    }
-
-    fn size(&self) -> usize {
-        self.size
-    }
-
-    fn floor(&self) -> usize {
-        self.how.floor.max(1)
-    }
-
-    fn expected(&self) -> usize {
-        match self.how.total {
-            Some(total) if !self.parts.is_empty() => total.saturating_sub(self.first),
-            _ => self.size,
-        }
-    }
-
-    fn piece(&self, span: Range<usize>) -> Option<Piece> {
-        let is_next = span.start == 0
-            || self
-                .parts
-                .range(..span.start)
-                .next_back()
-                .is_some_and(|(start, text)| start + text.split(' ').count() == span.start);
-        if self.how.mute || self.how.in_order && !is_next {
-            return None;
-        }
-        let (from, to) = (self.first + span.start, self.first + span.end);
-        let target = format!("{}{from}-{to}", self.path);
-        Some(Piece::new().target(target.parse().unwrap()))
-    }
-
-    fn take(&mut self, span: Range<usize>, answer: &Response<Bytes>) -> Taken {
-        if !answer.status().is_success() {
-            return Taken::Foreign;
-        }
-        let text = String::from_utf8_lossy(answer.body()).into_owned();
-        if text == "nonsense" {
-            return Taken::Unfit("it is nonsense".into());
-        }
-        if text.is_empty() {
-            return Taken::End;
-        }
-        let count = text.split(' ').count();
-        self.parts.insert(span.start, text);
-        match count < span.len() && self.how.total.is_some() {
-            true => Taken::End,
-            false => Taken::UpTo(span.start + count),
-        }
-    }
-
-    fn finish(mut self: Box<Self>) -> Finished {
-        let text = self.parts.values().cloned().collect::<Vec<_>>().join(" ");
-        if self.how.rounds > 0 {
-            self.how.rounds -= 1;
-            self.parts.clear();
-            return Finished::Ask(self);
-        }
-        Finished::Answer(Whole {
-            status: StatusCode::OK,
-            body: text.into(),
-            dropped: match self.path {
-                "/kept/" => vec!["colour".to_owned(), "größe".to_owned()],
-                _ => Vec::new(),
-            },
-        })
-    }
-
-    fn instead(&self) -> Option<Box<dyn Question>> {
-        let path = self.how.instead.filter(|path| *path != self.path)?;
-        Some(Box::new(Self {
-            how: self.how.clone(),
-            path,
-            first: self.first,
-            size: self.size,
-            parts: BTreeMap::new(),
-        }))
-    }
-}
-
-fn span(seen: &Seen) -> Range<usize> {
-    let (_, span) = seen.path.rsplit_once('/').unwrap();
-    let (from, to) = span.split_once('-').unwrap();
-    from.parse().unwrap()..to.parse().unwrap()
-}
-
-fn numbers(span: Range<usize>) -> String {
-    span.map(|number| number.to_string())
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn fine(seen: &Seen) -> Answer {
-    at_once(200, &[("content-type", "text/plain")], &numbers(span(seen)))
-}
-
-const HEAVY_BODY: &str = "<html>504</html>";
-
-fn heavy() -> Answer {
-    after(30 * SECOND, at_once(504, &[], HEAVY_BODY))
-}
-
-/// A server for which more than `most` numbers are too heavy.
-fn server(most: usize) -> Server {
-    Server::new(move |_, seen| match span(seen).len() <= most {
-        true => fine(seen),
-        false => heavy(),
-    })
-}
-
-fn ask(span: Range<usize>) -> Request<Full<Bytes>> {
-    request(
-        Method::GET,
-        &format!("/numbers/{}-{}", span.start, span.end),
-        "a",
-    )
-}
-
-fn spans(server: &Server) -> Vec<Range<usize>> {
-    server.log().iter().map(span).collect()
-}
-
-async fn text<B>(response: Response<B>) -> (StatusCode, String)
-where
-    B: http_body::Body,
-    B::Error: std::fmt::Debug,
-{
-    let status = response.status();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    (status, String::from_utf8_lossy(&body).into_owned())
-}
-
-async fn asked(server: &Server, layer: &PayloadTrimLayer, whole: Range<usize>) {
-    let response = layer
-        .layer(server.clone())
-        .oneshot(ask(whole.clone()))
-        .await
-        .unwrap();
-    assert_eq!(text(response).await, (StatusCode::OK, numbers(whole)));
-}
 
 #[tokio::test(start_paused = true)]
 async fn the_whole_comes_from_pieces_that_the_server_bears() {
@@ -571,6 +381,7 @@ async fn lost_connections_are_the_callers_and_timeouts_are_not() {
     let error = layer.layer(losing).oneshot(ask(0..100)).await.unwrap_err();
     assert_eq!(error.to_string(), "the connection is lost");
 
+    let layer = PayloadTrimLayer::new(Numbers::default());
     let slow = Server::new(|_, seen| match span(seen).len() {
         26.. => common::never(),
         _ => fine(seen),
