@@ -128,7 +128,8 @@ impl Search {
 
     /// Another way to ask the same.
     pub(super) fn instead(&self, way: Way) -> Option<Way> {
-        let has_some = !self.properties.is_empty();
+        // Ids alone are no less than a search that asks for nothing else.
+        let has_some = !self.properties.iter().all(|name| is_id(name));
         let ids = || way == Way::Whole && self.read.is_some() && self.fits(Way::Ids);
         let kept = || way != Way::Kept && !self.settings.keep.is_empty() && self.drops();
         match has_some {
@@ -151,8 +152,9 @@ impl Search {
         }
     }
 
+    /// Ids are always there.
     fn is_kept(&self, name: &String) -> bool {
-        self.settings.keep.contains(name)
+        is_id(name) || self.settings.keep.contains(name)
     }
 
     fn drops(&self) -> bool {
@@ -203,6 +205,11 @@ impl Search {
         }
         members
     }
+}
+
+/// The server does not mind the case of names.
+fn is_id(property: &str) -> bool {
+    property.eq_ignore_ascii_case(ID)
 }
 
 /// Whether a body has more characters than the server takes.
@@ -343,6 +350,11 @@ mod tests {
         );
         let usual = search_with(r#"{"limit":100,"properties":[]}"#, keeps(&["a"])).unwrap();
         assert_eq!(ways(&usual), (1, None, None));
+        let ids = r#"{"limit":100,"properties":["HS_OBJECT_ID","hs_object_id"]}"#;
+        let ids = search_with(ids, keeps(&["a"])).unwrap();
+        assert_eq!(ways(&ids), (1, None, None));
+        let with_id = search_with(r#"{"properties":["hs_object_id","a"]}"#, keeps(&["z"])).unwrap();
+        assert_eq!(with_id.dropped(Way::Kept), ["a"]);
         let many: Vec<_> = (0..50).map(|nth| format!("\"p{nth}\"")).collect();
         let many = search(&format!(
             r#"{{"limit":100,"properties":[{}]}}"#,
