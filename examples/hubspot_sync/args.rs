@@ -85,7 +85,8 @@ Exit codes:
   1    it could not begin, had to stop (token refused, server out of reach, daily quota
        used up), or has not synced a single row; or --verify has missed a record
   2    wrong arguments
-  130  stopped with Ctrl-C: what was under way is finished first, a second Ctrl-C aborts it";
+  130  stopped with Ctrl-C: what was under way is finished first, a second Ctrl-C aborts it.
+       The reading back of --verify stops at once";
 
 impl Args {
     pub(crate) fn token(&self) -> Result<String, String> {

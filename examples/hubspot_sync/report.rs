@@ -104,18 +104,21 @@ impl Screen {
     }
 
     pub(crate) fn draw(&self, now: &Now) {
-        self.bar.set_position(now.done);
-        self.bar.set_message(now.text());
-        let due = now.elapsed.as_secs() / LINE_EVERY_SECONDS;
-        if self.lines && self.last_line.swap(due, Ordering::Relaxed) < due {
-            complain(&format!("{}/{} | {}", now.done, self.records, now.text()));
-        }
+        self.show(now.done, now.text(), now.elapsed);
     }
 
     /// So many records have been found again.
-    pub(crate) fn verified(&self, found: u64) {
-        self.bar.set_position(found);
-        self.bar.set_message("found again");
+    pub(crate) fn verified(&self, found: u64, elapsed: Duration) {
+        self.show(found, "found again".to_owned(), elapsed);
+    }
+
+    fn show(&self, done: u64, text: String, elapsed: Duration) {
+        let due = elapsed.as_secs() / LINE_EVERY_SECONDS;
+        if self.lines && self.last_line.swap(due, Ordering::Relaxed) < due {
+            complain(&format!("{done}/{} | {text}", self.records));
+        }
+        self.bar.set_position(done);
+        self.bar.set_message(text);
     }
 
     pub(crate) fn clear(&self) {

@@ -57,13 +57,19 @@ impl Verified {
     }
 
     pub(crate) fn table(&self) -> String {
-        let rows = [
+        let mut rows = vec![
             (
                 "verified",
                 format!("{} of {} found by search", self.found, self.looked_for),
             ),
             ("  missing", self.missing.to_string()),
             ("  different", self.different.to_string()),
+        ];
+        if self.stopped_early {
+            let open = self.looked_for - self.found;
+            rows.push(("  not done", open.to_string()));
+        }
+        rows.extend([
             (
                 "searches",
                 format!(
@@ -75,7 +81,7 @@ impl Verified {
             ("  429", self.http_429.to_string()),
             ("  5xx", self.http_5xx.to_string()),
             ("  elapsed", format!("{:.1} s", self.elapsed_s)),
-        ];
+        ]);
         let line = |(name, value): &(&str, String)| format!("{name:<16}{value}");
         rows.iter().map(line).collect::<Vec<_>>().join("\n")
     }
@@ -110,6 +116,10 @@ pub(crate) async fn verify(job: Job<'_>, screen: &Screen) -> Result<Verified, St
         looked_for: job.synced.len() as u64,
         ..Verified::default()
     };
+    screen.note(&format!(
+        "Reading {} records back by search.",
+        job.synced.len()
+    ));
     let mut missing: Vec<Contact> = Vec::new();
     let mut look = 0;
     let looks = async {
@@ -118,7 +128,7 @@ pub(crate) async fn verify(job: Job<'_>, screen: &Screen) -> Result<Verified, St
             Box::new(job.synced.iter().filter_map(contact));
         loop {
             look += 1;
-            missing = look_for(&job, wanted, &mut verified, screen).await?;
+            missing = look_for(&job, wanted, &mut verified, screen, &clock).await?;
             if missing.is_empty() || look == LOOKS {
                 return Ok(());
             }
@@ -156,6 +166,7 @@ async fn look_for(
     wanted: impl Iterator<Item = Contact>,
     verified: &mut Verified,
     screen: &Screen,
+    clock: &Clock,
 ) -> Result<Vec<Contact>, String> {
     let columns = job.sheet.columns();
     let mut pages = Pages {
@@ -188,7 +199,7 @@ async fn look_for(
                 }
             }
         }
-        screen.verified(verified.found);
+        screen.verified(verified.found, clock.elapsed());
     }
 }
 

@@ -368,21 +368,25 @@ where
 
 /// Removes what two right answers may differ in: the order of a batch read, and when it was worked on.
 pub(crate) fn unordered(mut answer: Value) -> Value {
+    let sort = |list: &mut Value| {
+        if let Some(list) = list.as_array_mut() {
+            list.sort_by_key(Value::to_string);
+        }
+    };
+    // The ids that a batch of which nothing is there was answered with.
+    if let Some(ids) = answer.pointer_mut("/context/ids") {
+        sort(ids);
+    }
     if answer.get("startedAt").is_none() {
         return answer;
     }
     for time in ["startedAt", "completedAt"] {
         answer.as_object_mut().map(|answer| answer.remove(time));
     }
-    let sorted = |list: &mut Value| {
-        if let Some(list) = list.as_array_mut() {
-            list.sort_by_key(Value::to_string);
-        }
-    };
-    sorted(&mut answer["results"]);
+    sort(&mut answer["results"]);
     if let Some(errors) = answer.get_mut("errors").and_then(Value::as_array_mut) {
         for error in &mut *errors {
-            sorted(&mut error["context"]["ids"]);
+            sort(&mut error["context"]["ids"]);
         }
         errors.sort_by_key(Value::to_string);
     }

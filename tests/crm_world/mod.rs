@@ -223,9 +223,9 @@ impl Damage {
     fn done_to(&self, status: u16, mut answer: Value) -> (u16, String) {
         match self {
             Self::Cut(length) => {
-                let mut text = answer.to_string();
-                text.truncate(text.len() * length / 100);
-                return (status, text);
+                let text = answer.to_string();
+                let cut = &text.as_bytes()[..text.len() * length / 100];
+                return (status, String::from_utf8_lossy(cut).into_owned());
             }
             Self::Text(text) => return (status, (*text).to_owned()),
             Self::Deep(name) => {

@@ -411,6 +411,15 @@ fn wrong_arguments_are_explained() {
     Run::from(nobody).fails_saying("HUBSPOT_TOKEN");
 }
 
+/// Ctrl-C.
+#[cfg(unix)]
+fn interrupt(child: &std::process::Child) {
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(sent.expect("kill").success());
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_finishes_what_is_under_way() {
@@ -422,10 +431,7 @@ async fn ctrl_c_finishes_what_is_under_way() {
     while sim.stats().counted() < 190 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(sent.expect("kill").success());
+    interrupt(&child);
     let output = tokio::task::spawn_blocking(|| child.wait_with_output());
     let run = Run::from(output.await.expect("no panic").expect("an end"));
     assert_eq!(run.code, Some(130), "{}{}", run.out, run.err);

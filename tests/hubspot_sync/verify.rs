@@ -6,6 +6,8 @@ use http::{Method, StatusCode};
 use tower_quota::sim::{Cost, Fault, Script};
 
 use super::{File, quick, run, run_against, serve};
+#[cfg(unix)]
+use super::{Run, command, interrupt};
 
 #[test]
 fn every_record_is_found_although_the_server_times_out_on_big_pages() {
@@ -76,4 +78,26 @@ async fn a_search_that_fails_for_good_ends_the_run_with_the_servers_words() {
     run.fails_saying("no searching here");
     // What was synced is told all the same.
     assert_eq!(run.figure("records_done"), 1);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_the_reading_back_and_says_what_is_open() {
+    // So heavy that nothing is ever found.
+    let cost = Cost::new(1).wait(Duration::from_secs(600));
+    let (sim, server) = serve(quick().cost(cost)).await;
+    let url = server.url();
+    let arguments = ["--base-url", &url, "--records", "10", "--verify"];
+    let child = command(&arguments).spawn().expect("the program runs");
+    while sim.stats().search.counted == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    interrupt(&child);
+    let output = tokio::task::spawn_blocking(|| child.wait_with_output());
+    let run = Run::from(output.await.expect("no panic").expect("an end"));
+    assert_eq!(run.code, Some(130), "{}{}", run.out, run.err);
+    assert!(run.err.contains("Reading 10 records back"), "{}", run.err);
+    for line in ["0 of 10 found by search", "  not done      10"] {
+        assert!(run.out.contains(line), "{line}: {}", run.out);
+    }
 }

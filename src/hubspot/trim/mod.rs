@@ -135,6 +135,9 @@ impl SearchPages {
     /// This is the last resort, and it **loses data**: when a search is too heavy in every other way, it asks for those of its
     /// properties that are named here, and the caller gets the records without the others. The response says which those are, in
     /// the extension [`Dropped`](crate::trim::Dropped) and the header [`DROPPED_HEADER`](crate::trim::DROPPED_HEADER).
+    ///
+    /// What is remembered of a search holds for all that are alike in the number of properties and the operators: after one has lost
+    /// properties, the next ones lose theirs without another try of the whole, until the memory probes it again.
     #[must_use]
     pub fn keep_properties<I>(mut self, names: I) -> Self
     where

@@ -111,10 +111,12 @@ impl Question for Pages {
             Next::Nothing => {
                 let is_full = answer.records.len() == span.len();
                 let is_last = self.search.is_last(span.end);
-                if is_full && !is_last && total.is_some_and(|total| total > span.end) {
+                let has_more = !is_last && total.is_some_and(|total| total > span.end);
+                if is_full && has_more {
                     return unfit("a page is the last one and not all that was found is there");
                 }
-                None
+                // A page that has lost records is short, and no end. Where there is nothing any more, the next one is empty.
+                (has_more && !answer.records.is_empty()).then_some(span.end)
             }
             Next::After(next) => {
                 let upto = next.checked_sub(after);
@@ -261,10 +263,19 @@ mod tests {
             "the last, and one is not there"
         );
         assert!(!is_unfit(page(5, 105, None)));
-        assert!(
-            !is_unfit(page(4, 106, None)),
-            "one was archived in the meantime"
-        );
+    }
+
+    #[test]
+    fn a_short_page_is_the_last_one_only_where_nothing_is_left() {
+        let take = |answer| question().take(0..5, &answer);
+        assert_eq!(take(page(4, 106, None)), Taken::UpTo(5), "one is left");
+        assert_eq!(take(page(0, 106, None)), Taken::End, "nothing is there");
+        assert_eq!(take(page(4, 105, None)), Taken::End);
+        let mut question = question();
+        question.take(0..5, &page(4, 106, None));
+        assert_eq!(question.expected(), 6);
+        assert_eq!(question.take(5..10, &page(0, 106, None)), Taken::End);
+        assert_eq!(question.expected(), 10);
     }
 
     #[test]

@@ -25,6 +25,9 @@ const ADDED: usize = 64;
 /// The property that every record has.
 const ID: &str = "hs_object_id";
 
+/// Counts the length of a body.
+type Length = fn(&[u8]) -> usize;
+
 #[derive(Debug)]
 pub(super) struct Search {
     pub(super) settings: Arc<Settings>,
@@ -38,8 +41,9 @@ pub(super) struct Search {
     route: String,
     /// Where records are read by their ids.
     pub(super) read: Option<PathAndQuery>,
-    /// The caller's body is just as short as the server wants it: that of a page may be too long.
-    is_tight: bool,
+    /// The strictest way to count the length of a body by which the caller's is just as short as the server wants it: that of a page
+    /// may be too long. `None` when there is room, and when the caller's is too long in any case.
+    tight: Option<Length>,
 }
 
 /// A way to ask in pages.
@@ -93,7 +97,7 @@ impl Search {
             filters: Filters::of(&object),
             route: label(head.uri.path()),
             read: read(head.uri),
-            is_tight: written.len() + ADDED > LONGEST && !is_long(body),
+            tight: tight(body),
         };
         (search.fits(Way::Whole) || search.instead(Way::Whole).is_some()).then_some(search)
     }
@@ -115,7 +119,7 @@ impl Search {
             members.set("after", quoted(&after.to_string()));
         }
         let body = members.write();
-        match self.is_tight && is_long(&body) {
+        match self.is_long(&body) {
             true => compact(&body).into(),
             false => body.into(),
         }
@@ -123,12 +127,18 @@ impl Search {
 
     /// Whether the server takes the bodies of all pages, if it takes the caller's.
     fn fits(&self, way: Way) -> bool {
-        !self.is_tight || !is_long(&self.body(way, self.limit, CAP as usize))
+        !self.is_long(&self.body(way, self.limit, CAP as usize))
+    }
+
+    /// Whether the server may find the body of a page too long although the caller's was not.
+    fn is_long(&self, body: &[u8]) -> bool {
+        self.tight.is_some_and(|length| length(body) > LONGEST)
     }
 
     /// Another way to ask the same.
     pub(super) fn instead(&self, way: Way) -> Option<Way> {
-        let has_some = !self.properties.is_empty();
+        // Ids alone are no less than a search that asks for nothing else.
+        let has_some = !self.properties.iter().all(|name| is_id(name));
         let ids = || way == Way::Whole && self.read.is_some() && self.fits(Way::Ids);
         let kept = || way != Way::Kept && !self.settings.keep.is_empty() && self.drops();
         match has_some {
@@ -151,8 +161,9 @@ impl Search {
         }
     }
 
+    /// Ids are always there.
     fn is_kept(&self, name: &String) -> bool {
-        self.settings.keep.contains(name)
+        is_id(name) || self.settings.keep.contains(name)
     }
 
     fn drops(&self) -> bool {
@@ -205,9 +216,18 @@ impl Search {
     }
 }
 
-/// Whether a body has more characters than the server takes.
-fn is_long(body: &[u8]) -> bool {
-    body.len() > LONGEST && String::from_utf8_lossy(body).chars().count() > LONGEST
+/// The server does not mind the case of names.
+fn is_id(property: &str) -> bool {
+    property.eq_ignore_ascii_case(ID)
+}
+
+/// Whether bytes or characters are meant is not known.
+fn tight(body: &[u8]) -> Option<Length> {
+    let characters: Length = |body| String::from_utf8_lossy(body).chars().count();
+    let lengths: [Length; 2] = [<[u8]>::len, characters];
+    let fits = |length: &Length| length(body) <= LONGEST;
+    let has_room = body.len() + ADDED <= LONGEST;
+    lengths.into_iter().find(fits).filter(|_| !has_room)
 }
 
 /// Where the records of a search are read by ids: `batch/read` beside `search`, with the same query.
@@ -343,6 +363,11 @@ mod tests {
         );
         let usual = search_with(r#"{"limit":100,"properties":[]}"#, keeps(&["a"])).unwrap();
         assert_eq!(ways(&usual), (1, None, None));
+        let ids = r#"{"limit":100,"properties":["HS_OBJECT_ID","hs_object_id"]}"#;
+        let ids = search_with(ids, keeps(&["a"])).unwrap();
+        assert_eq!(ways(&ids), (1, None, None));
+        let with_id = search_with(r#"{"properties":["hs_object_id","a"]}"#, keeps(&["z"])).unwrap();
+        assert_eq!(with_id.dropped(Way::Kept), ["a"]);
         let many: Vec<_> = (0..50).map(|nth| format!("\"p{nth}\"")).collect();
         let many = search(&format!(
             r#"{{"limit":100,"properties":[{}]}}"#,
@@ -387,6 +412,16 @@ mod tests {
         );
         assert!(characters(&tight.page(Way::Ids, 199..200)) <= LONGEST);
         assert!(search(&long(r#""limit":200"#, LONGEST)).is_none());
+        // Neither in characters nor, where the whole was not, in bytes.
+        let in_bytes = |spaces: usize, letters: usize| {
+            let (spaces, letters) = (" ".repeat(spaces), "ü".repeat(letters));
+            let body = format!(r#"{{"a":[{spaces}],"q":"{letters}","limit":200}}"#);
+            assert_eq!(body.len(), LONGEST);
+            search(&body)
+        };
+        let airy = in_bytes(31, 1_471).unwrap();
+        assert!(airy.page(Way::Whole, 199..200).len() <= LONGEST);
+        assert!(in_bytes(3, 1_485).is_none());
         // The server takes it, or it does not; the pages are not to blame.
         assert!(search(&long(r#""limit":200"#, LONGEST + 1)).is_some());
     }
