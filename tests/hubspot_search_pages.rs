@@ -297,6 +297,25 @@ fn what_hubspot_would_refuse_is_sent_as_it_is() {
 }
 
 #[test]
+fn what_is_said_twice_is_sent_as_it_is() {
+    for (path, body) in [
+        (SEARCH, r#"{"limit":100,"limit":50}"#),
+        (SEARCH, r#"{"after":"1","after":"2"}"#),
+        (SEARCH, r#"{"properties":["p1"],"propert\u0069es":[]}"#),
+        (READ, r#"{"inputs":[],"inputs":[{"id":1},{"id":2}]}"#),
+        (READ, r#"{"inputs":[{"id":1,"id":2},{"id":3}]}"#),
+        (
+            READ,
+            r#"{"inputs":[{"id":1},{"id":2}],"properties":[],"properties":["p1"]}"#,
+        ),
+    ] {
+        let (asked, got) = ask(&World::of(10), SearchPages::default(), 4, path, body);
+        assert_eq!(asked, [body]);
+        assert_eq!(got.answer().0, 504);
+    }
+}
+
+#[test]
 fn hints_name_properties_and_no_values() {
     let request = http::Request::post(SEARCH).body(()).unwrap();
     let filters = json!([

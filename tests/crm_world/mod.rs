@@ -52,6 +52,8 @@ pub(crate) enum Damage {
     Deep(&'static str),
     Member(&'static str, Value),
     Without(&'static str),
+    /// The member of this name once more, as an empty list.
+    Twice(&'static str),
     Record(Value),
     Status(u16),
 }
@@ -232,6 +234,11 @@ impl Damage {
                 let lists = "[".repeat(50_000) + &"]".repeat(50_000);
                 return (status, format!(r#"{{"{name}":{lists}}}"#));
             }
+            Self::Twice(name) => {
+                let text = answer.to_string();
+                let text = text.strip_suffix('}').unwrap_or(&text);
+                return (status, format!(r#"{text},"{name}":[]}}"#));
+            }
             Self::Status(status) => return (*status, json!({"status": "error"}).to_string()),
             Self::Member(name, value) => answer[name] = value.clone(),
             Self::Without(name) => {
@@ -289,6 +296,7 @@ pub(crate) fn damage() -> impl Strategy<Value = Damage> {
         ])
         .prop_map(|total| Damage::Member("total", total)),
         prop::sample::select(vec!["results", "paging", "total"]).prop_map(Damage::Without),
+        prop::sample::select(vec!["results", "paging", "total"]).prop_map(Damage::Twice),
         prop::sample::select(vec![400, 403, 404, 500]).prop_map(Damage::Status),
     ]
 }
