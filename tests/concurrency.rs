@@ -23,7 +23,7 @@ use tower_quota::concurrency::{AdaptiveConcurrency, Headroom, Reason, Release};
 use tower_quota::core::DenialReason;
 use tower_quota::hubspot::{self, Tier};
 use tower_quota::plan::{Lane, Plan, Zone};
-use tower_quota::request::Deadline;
+use tower_quota::request::{Deadline, TooHeavy};
 use tower_quota::{AdaptiveConcurrencyLayer, Quota, QuotaError, TokenLimitLayer};
 
 fn unlimited() -> Quota {
@@ -90,6 +90,31 @@ async fn four_at_first_for_each_token_whoever_asks() {
     assert_eq!((of_t.limit, of_t.in_flight, of_t.waiting), (4, 4, 6));
     assert_eq!(of_t.last_change, None);
     assert_eq!(layer.concurrency(&get("u")).in_flight, 1);
+}
+
+/// Its weight is its own: to send fewer of the others would not make it lighter.
+#[tokio::test(start_paused = true)]
+async fn what_is_answered_by_asking_for_less_is_no_overload() {
+    let marked = || {
+        let mut request = get("t");
+        request.extensions_mut().insert(TooHeavy::GATEWAY_TIMEOUT);
+        request
+    };
+    for (status, after) in [(504, 4), (524, 4), (502, 4), (503, 2), (429, 2)] {
+        let (server, _) = slow_server(status);
+        let api = adaptive().layer(server);
+        api.clone().oneshot(marked()).await.unwrap();
+        assert_eq!(limit(&api), after, "{status}");
+    }
+    let slow = ServiceBuilder::new()
+        .layer(adaptive())
+        .layer(TimeoutLayer::new(SECOND))
+        .service(Server::new(|_, _| never()));
+    assert!(slow.clone().oneshot(marked()).await.is_err());
+    assert_eq!(slow.concurrency(&get("t")).limit, 4);
+    let gone = adaptive().layer(Server::new(|_, _| lost()));
+    assert!(gone.clone().oneshot(marked()).await.is_err());
+    assert_eq!(limit(&gone), 2);
 }
 
 /// A 429 is an `Ok`. What it says counts all the same, and a fault of another kind does not.

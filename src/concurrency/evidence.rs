@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use crate::core::concurrency::{Evidence, Headroom, Left};
 use crate::plan::{Limit, Rule};
 use crate::quota::{Quota, Ticket};
+use crate::request::TooHeavy;
 use crate::signal::{Observed, Outcome, Refusal, Signals};
 use crate::{BoxError, QuotaError};
 
@@ -48,9 +49,11 @@ fn of_signals(
     }
 }
 
-/// An error counts as a timeout, unless it comes from a layer of this crate: then the request was never sent.
-pub(super) fn of_error(error: &BoxError) -> Evidence {
-    if error.is::<QuotaError>() {
+/// An error counts as a timeout, unless it comes from a layer of this crate: then the request was never sent. A timeout that
+/// somebody further outside answers by asking for less is the request's own weight.
+pub(super) fn of_error(error: &BoxError, heavy: Option<TooHeavy>) -> Evidence {
+    let is_heavy = heavy.is_some_and(|heavy| heavy.is_error(error));
+    if is_heavy || error.is::<QuotaError>() {
         Evidence::Nothing
     } else {
         Evidence::Overloaded

@@ -12,7 +12,9 @@ use super::Release;
 use super::evidence;
 use super::permit::{Enter, Permit};
 use crate::BoxError;
+use crate::core::concurrency::Evidence;
 use crate::quota::{Acquire, Delayed};
+use crate::request::TooHeavy;
 
 pin_project! {
     /// The future of [`AdaptiveConcurrency`](super::AdaptiveConcurrency).
@@ -24,6 +26,8 @@ pin_project! {
         call: Option<(S, Req)>,
         // Dropped before the call it belongs to.
         permit: Option<Permit>,
+        // What is the request's own weight, and no sign of load.
+        heavy: Option<TooHeavy>,
         #[pin]
         state: State<S::Future>,
     }
@@ -58,6 +62,7 @@ where
         Self {
             call: Some((inner, request)),
             permit: None,
+            heavy: None,
             state: State::Enter { enter },
         }
     }
@@ -74,6 +79,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (call, permit, mut state) = (this.call, this.permit, this.state);
+        let heavy = this.heavy;
         loop {
             // Each state is set where it is made: to hand it around would move all of it.
             let answer = match state.as_mut().project() {
@@ -111,6 +117,7 @@ where
                                 *inner = inner.clone();
                                 state.set(State::Paused { paused });
                             } else if let Some((mut inner, request)) = call.take() {
+                                *heavy = request.extensions().get().copied();
                                 let future = inner.call(request);
                                 state.set(State::Sent { future });
                             }
@@ -120,11 +127,11 @@ where
                     }
                 }
                 StateProj::Sent { future } => match ready!(future.poll(cx)) {
-                    Ok(response) => Ok(settle(permit.take(), response)),
+                    Ok(response) => Ok(settle(permit.take(), *heavy, response)),
                     Err(error) => {
                         let error = error.into();
                         if let Some(permit) = permit.take() {
-                            permit.over(&evidence::of_error(&error));
+                            permit.over(&evidence::of_error(&error, *heavy));
                         }
                         Err(error)
                     }
@@ -158,6 +165,7 @@ fn hold(permit: &mut Option<Permit>) -> Option<Box<Paused>> {
 /// The head of the response has arrived.
 fn settle<RB: Body>(
     permit: Option<Permit>,
+    heavy: Option<TooHeavy>,
     mut response: Response<RB>,
 ) -> Response<InFlightBody<RB>> {
     let Some(permit) = permit else {
@@ -170,6 +178,12 @@ fn settle<RB: Body>(
     let shared = permit.shared();
     let headroom = shared.setup.settings.headroom;
     let evidence = evidence::of_response(&shared.quota, permit.ticket(), headroom, &mut response);
+    let is_heavy = heavy.is_some_and(|heavy| heavy.is_status(response.status()));
+    let evidence = if is_heavy {
+        Evidence::Nothing
+    } else {
+        evidence
+    };
     match shared.setup.release {
         Release::Head => {
             permit.over(&evidence);

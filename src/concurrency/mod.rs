@@ -26,6 +26,7 @@
 //! |---|---|
 //! | 429, 503, 504 (408, 524, 529), a refusal of the token or of a rolling limit for all classes | overload |
 //! | an error from inside: a timeout, a lost connection | overload |
+//! | a gateway timeout or timeout of a request that somebody further outside answers by asking for less ([`TooHeavy`](crate::request::TooHeavy)) | nothing: it is the request's own weight |
 //! | a refusal of a rolling limit that governs some classes only, as of searches: its pause is enough, the others go on | nothing |
 //! | a refusal by a window that others are known to use | nothing |
 //! | 423, 425, 500, 502, a daily pool that is used up, the moved account of HubSpot's 477 | nothing |

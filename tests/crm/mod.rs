@@ -188,8 +188,8 @@ impl Crm {
     }
 
     /// What a server without limits answers.
-    pub(crate) fn oracle(&self, path: &str, body: &Value) -> (u16, Value) {
-        lock(&self.state).store.answer(path, &body.to_string())
+    pub(crate) fn oracle(&self, path: &str, body: &str) -> (u16, Value) {
+        lock(&self.state).store.answer(path, body)
     }
 }
 
@@ -309,7 +309,11 @@ pub(crate) fn post(path: &str, body: &Value) -> Request<Full<Bytes>> {
 }
 
 pub(crate) fn post_as(token: &str, path: &str, body: &Value) -> Request<Full<Bytes>> {
-    let mut call = request(Method::POST, path, token).map(|_| Full::from(body.to_string()));
+    post_text(token, path, body.to_string())
+}
+
+pub(crate) fn post_text(token: &str, path: &str, body: String) -> Request<Full<Bytes>> {
+    let mut call = request(Method::POST, path, token).map(|_| Full::from(body));
     let json = http::HeaderValue::from_static("application/json");
     call.headers_mut().insert("content-type", json);
     call

@@ -10,7 +10,8 @@ const ALWAYS: [&str; 3] = ["createdate", "hs_object_id", "lastmodifieddate"];
 /// What is shown besides when no properties are asked for.
 const USUAL: [&str; 2] = ["email", "p0"];
 const CAP: usize = 10_000;
-const LONGEST_SEARCH: usize = 3_000;
+/// In characters, of a whole body.
+pub(crate) const LONGEST_SEARCH: usize = 3_000;
 
 /// How a batch is answered in which all is missing; both were seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
