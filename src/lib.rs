@@ -116,6 +116,8 @@ pub mod core;
 mod error;
 #[cfg(feature = "hubspot")]
 pub mod hubspot;
+#[cfg(feature = "json")]
+mod json;
 pub mod limit;
 mod macros;
 #[cfg(feature = "json")]

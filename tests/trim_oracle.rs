@@ -61,6 +61,7 @@ fn store(seed: u64, count: u64, all_missing: AllMissing) -> Store {
         associated: associated.map(|&id| (id, (0..id % 5).collect())).collect(),
         records,
         all_missing,
+        ..Store::default()
     }
 }
 
@@ -493,6 +494,7 @@ async fn run(scenario: Scenario) {
         }
     };
     crm.set_budget(budget);
+    crm.set_jitter(scenario.seed);
     let_fail(&crm, scenario.seed, scenario.faults);
     let retry = RetryAfterLayer::new(&unlimited()).budget(100_000, 1.0);
     let api = ServiceBuilder::new()

@@ -61,6 +61,8 @@ pub(crate) struct Asked {
     /// Records of a page, or different inputs.
     pub(crate) size: usize,
     pub(crate) after: usize,
+    /// See [`cost`].
+    pub(crate) cost: u64,
     pub(crate) token: String,
     pub(crate) body: Bytes,
     pub(crate) outcome: Outcome,
@@ -72,14 +74,18 @@ impl Asked {
     }
 }
 
+type TooMuch = dyn Fn(&Asked) -> bool + Send;
 type Hook = dyn FnMut(usize, &Asked, &mut Store) -> Option<Fault> + Send;
+type Edge = dyn FnMut(usize, &Asked, u16, Vec<u8>) -> (u16, Vec<u8>) + Send;
 
 struct State {
     store: Store,
-    budget: u64,
+    too_much: Box<TooMuch>,
     /// How long the server works on what is too much for it, and on all else.
     times: (Duration, Duration),
+    jitter: Option<fastrand::Rng>,
     hook: Box<Hook>,
+    edge: Box<Edge>,
     asked: Vec<Asked>,
     in_flight: usize,
     most_in_flight: usize,
@@ -102,9 +108,11 @@ impl Crm {
     pub(crate) fn with_body(store: Store, body: fn(Bytes) -> PieceBody) -> Self {
         let state = Arc::new(Mutex::new(State {
             store,
-            budget: u64::MAX,
+            too_much: Box::new(|_| false),
             times: (30 * SECOND, ms(100)),
+            jitter: None,
             hook: Box::new(|_, _, _| None),
+            edge: Box::new(|_, _, status, body| (status, body)),
             asked: Vec::new(),
             in_flight: 0,
             most_in_flight: 0,
@@ -116,12 +124,22 @@ impl Crm {
 
     /// What costs more is answered with 504, after a long time. See [`cost`].
     pub(crate) fn set_budget(&self, budget: u64) {
-        lock(&self.state).budget = budget;
+        self.set_too_much(move |asked| asked.cost > budget);
+    }
+
+    /// The same, as the test decides.
+    pub(crate) fn set_too_much(&self, too_much: impl Fn(&Asked) -> bool + Send + 'static) {
+        lock(&self.state).too_much = Box::new(too_much);
     }
 
     /// How long the server works on what is too much for it, 30 s at first, and on all else, 100 ms.
     pub(crate) fn set_times(&self, heavy: Duration, light: Duration) {
         lock(&self.state).times = (heavy, light);
+    }
+
+    /// Answers take up to 50 ms longer, each another time, so that they come in any order.
+    pub(crate) fn set_jitter(&self, seed: u64) {
+        lock(&self.state).jitter = Some(fastrand::Rng::with_seed(seed));
     }
 
     /// Called with every request and its number, before it is answered: it may change what there is, or let the request fail.
@@ -130,6 +148,14 @@ impl Crm {
         hook: impl FnMut(usize, &Asked, &mut Store) -> Option<Fault> + Send + 'static,
     ) {
         lock(&self.state).hook = Box::new(hook);
+    }
+
+    /// Called with every answer that is no failure, and its request and number: it says what comes of it.
+    pub(crate) fn set_edge(
+        &self,
+        edge: impl FnMut(usize, &Asked, u16, Vec<u8>) -> (u16, Vec<u8>) + Send + 'static,
+    ) {
+        lock(&self.state).edge = Box::new(edge);
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
@@ -185,7 +211,7 @@ fn answer(
     let sent = seen.body.clone().unwrap_or_default();
     let state = &mut *lock(shared);
     let mut asked = understand(seen, &sent);
-    let is_heavy = cost(&seen.path, &parsed(&sent)) > state.budget;
+    let is_heavy = (state.too_much)(&asked);
     let fault = (state.hook)(nth, &asked, &mut state.store);
     let (status, answer) = state
         .store
@@ -202,12 +228,14 @@ fn answer(
         Outcome::Fault(Fault::Status(status)) => (long, trouble(status, nth)),
         Outcome::Fault(Fault::Hang) => (long, never()),
         Outcome::Answered(status) => {
-            let answer = Bytes::from(answer.to_string());
+            let answer = answer.to_string().into_bytes();
+            let (status, answer) = (state.edge)(nth, &asked, status, answer);
             let length = answer.len().to_string();
             let headers = [("content-type", JSON), ("content-length", &length)];
-            let answer = response(status, &headers, body(answer));
+            let answer = response(status, &headers, body(answer.into()));
             let answer: Answer = Box::pin(async { Ok(answer) });
-            (short, answer)
+            let longer = state.jitter.as_mut().map_or(0, |rng| rng.u64(0..50));
+            (short + ms(longer), answer)
         }
     };
     state.asked.push(asked);
@@ -251,6 +279,7 @@ fn understand(seen: &Seen, sent: &Bytes) -> Asked {
         way,
         size: units(is_search, &body),
         after: store::number(&body["after"]).unwrap_or(0),
+        cost: cost(&seen.path, &body),
         token: seen.token().to_owned(),
         body: sent.clone(),
         outcome: Outcome::Heavy,
@@ -366,27 +395,23 @@ where
     }
 }
 
-/// Removes what two right answers may differ in: the order of a batch read, and when it was worked on.
+/// Removes what two right answers may differ in: the order of a batch read, and that of the ids which are missing.
 pub(crate) fn unordered(mut answer: Value) -> Value {
-    let sort = |list: &mut Value| {
+    let sorted = |list: &mut Value| {
         if let Some(list) = list.as_array_mut() {
             list.sort_by_key(Value::to_string);
         }
     };
-    // The ids that a batch of which nothing is there was answered with.
-    if let Some(ids) = answer.pointer_mut("/context/ids") {
-        sort(ids);
+    if let Some(missing) = answer.pointer_mut("/context/ids") {
+        sorted(missing);
     }
     if answer.get("startedAt").is_none() {
         return answer;
     }
-    for time in ["startedAt", "completedAt"] {
-        answer.as_object_mut().map(|answer| answer.remove(time));
-    }
-    sort(&mut answer["results"]);
+    sorted(&mut answer["results"]);
     if let Some(errors) = answer.get_mut("errors").and_then(Value::as_array_mut) {
         for error in &mut *errors {
-            sort(&mut error["context"]["ids"]);
+            sorted(&mut error["context"]["ids"]);
         }
         errors.sort_by_key(Value::to_string);
     }

@@ -21,12 +21,26 @@ pub(crate) enum AllMissing {
     NotFound,
 }
 
+/// What a batch read makes of a record that searches still find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// It is missing.
+    Gone,
+    /// It has another id by now; it is shown with that when it is read alone, and else not at all.
+    Merged,
+    /// It is never shown nor mentioned.
+    Hidden,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Store {
     /// By id. A property is `p` and a number, or `email`; one that a record does not have is null.
     pub(crate) records: BTreeMap<u64, BTreeMap<String, Value>>,
     pub(crate) associated: BTreeMap<u64, Vec<u64>>,
     pub(crate) all_missing: AllMissing,
+    pub(crate) unread: BTreeMap<u64, Unread>,
+    /// A page of a search shows so many records at most, and the next one begins behind them.
+    pub(crate) most_shown: Option<usize>,
 }
 
 type Answered = Result<(u16, Value), String>;
@@ -127,16 +141,19 @@ impl Store {
                 ),
             };
             // Records without a value come last, and equal ones in the order of their ids.
-            found.sort_by(|&a, &b| match (self.value(a, name), self.value(b, name)) {
+            let mut keyed: Vec<_> = found.iter().map(|&id| (self.value(id, name), id)).collect();
+            keyed.sort_by(|(a, _), (b, _)| match (a, b) {
                 (Value::Null, Value::Null) => Ordering::Equal,
                 (Value::Null, _) => Ordering::Greater,
                 (_, Value::Null) => Ordering::Less,
-                (a, b) if descending => compare(&b, &a),
-                (a, b) => compare(&a, &b),
+                (a, b) if descending => compare(b, a),
+                (a, b) => compare(a, b),
             });
+            found = keyed.into_iter().map(|(_, id)| id).collect();
         }
         let properties = names(&body["properties"]);
-        let page = found.iter().skip(after).take(limit);
+        let upto = after + limit.min(self.most_shown.unwrap_or(limit));
+        let page = found.iter().take(upto).skip(after);
         let results: Vec<_> = page
             .map(|&id| {
                 let mut shown = self.show(id, &properties);
@@ -146,8 +163,8 @@ impl Store {
             })
             .collect();
         let mut answer = json!({"total": found.len(), "results": results});
-        if after + limit < found.len() {
-            answer["paging"] = json!({"next": {"after": (after + limit).to_string()}});
+        if upto < found.len() {
+            answer["paging"] = json!({"next": {"after": upto.to_string()}});
         }
         Ok((200, answer))
     }
@@ -182,17 +199,25 @@ impl Store {
         }
         let properties = names(&body["properties"]);
         let (mut results, mut missing, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+        let is_alone = inputs.len() == 1;
         for key in inputs {
             let found = match body["idProperty"].as_str() {
                 None | Some("hs_object_id") => key.parse().ok(),
                 Some("email") => self.by_email(&key),
                 Some(other) => return Err(format!("{other} is not unique")),
             };
-            match found.filter(|id| self.records.contains_key(id)) {
+            let found = found.filter(|id| self.records.contains_key(id));
+            let unread = found.and_then(|id| self.unread.get(&id));
+            match found.filter(|_| unread != Some(&Unread::Gone)) {
                 Some(id) if seen.contains(&id) => {}
+                Some(_) if unread == Some(&Unread::Hidden) => {}
+                Some(_) if unread == Some(&Unread::Merged) && !is_alone => {}
                 Some(id) => {
                     seen.push(id);
                     let mut shown = self.show(id, &properties);
+                    if unread == Some(&Unread::Merged) {
+                        shown["id"] = json!((id + 1_000_000).to_string());
+                    }
                     if !history.is_empty() {
                         let versions = history.iter().map(|name| {
                             let versions = json!([{"value": self.value(id, name)}]);

@@ -7,8 +7,19 @@ use http::{Response, StatusCode};
 use serde_json::value::RawValue;
 
 use super::errors::Errors;
-use super::json::{Members, Object, array, count, id, slice};
+use super::json::{Members, array, count, id, slice};
+use crate::json::Object;
 use crate::trim::Taken;
+
+/// What decides whether an answer is whole, and what comes after it: none of it may be there twice.
+const DECISIVE: [&str; 6] = [
+    "status",
+    "results",
+    "errors",
+    "numErrors",
+    "total",
+    "paging",
+];
 
 /// One answer, of which nothing is lost.
 #[derive(Debug)]
@@ -41,8 +52,12 @@ impl Answer {
         let Some(object) = text.ok().and_then(Object::parse) else {
             return unfit("an answer is no JSON object");
         };
+        if DECISIVE.iter().any(|name| object.get(name).is_err()) {
+            return unfit("an answer has a member twice");
+        }
+        let value = |name| object.value(name).ok().flatten();
         let is_error = object.text("status").as_deref() == Some("error");
-        match (object.get("results"), is_error) {
+        match (value("results"), is_error) {
             (None, true) => return Err(Taken::Foreign),
             (Some(_), true) => return unfit("an answer is an error and has results"),
             (None, false) => return unfit("an answer has no results"),
@@ -51,7 +66,7 @@ impl Answer {
         let Some(results) = object.list("results") else {
             return unfit("the results of an answer are no list");
         };
-        let errors = match object.get("errors") {
+        let errors = match value("errors") {
             None => Vec::new(),
             Some(_) => match object.list("errors") {
                 Some(errors) => errors,
@@ -60,14 +75,14 @@ impl Answer {
         };
         let records = results.iter().map(|raw| Record::new(raw, body));
         let Some(records) = records.collect() else {
-            return unfit("a result is no object");
+            return unfit("a result is no object, or has two ids");
         };
         Ok(Self {
             status: answer.status(),
             members: object.members(body),
             records,
             errors: errors.iter().map(|error| slice(body, error)).collect(),
-            counted: object.get("numErrors").and_then(count),
+            counted: value("numErrors").and_then(count),
         })
     }
 }
@@ -76,7 +91,7 @@ impl Record {
     fn new(raw: &RawValue, body: &Bytes) -> Option<Self> {
         let object = Object::parse(raw.get())?;
         Some(Self {
-            id: object.get("id").and_then(id),
+            id: object.value("id").ok()?.and_then(id),
             raw: slice(body, raw),
         })
     }
@@ -155,6 +170,9 @@ mod tests {
             "{\"results\":[7]}",
             "{\"results\":[],\"errors\":1}",
             "{\"results\":[{}],\"status\":\"error\"}",
+            "{\"results\":[{}],\"results\":[]}",
+            "{\"results\":[{}],\"p\\u0061ging\":{\"next\":{\"after\":\"1\"}},\"paging\":null}",
+            "{\"results\":[{\"id\":1,\"id\":2}]}",
             "\u{feff}{\"results\":[]}",
         ] {
             let unfit = read(200, body).unwrap_err();

@@ -10,9 +10,10 @@ use http::{Response, StatusCode};
 use super::answer::Record;
 use super::errors::{is_not_found, named};
 use super::inputs::{Input, Inputs, MOST_RECORDS, fewer, shape};
-use super::json::{Members, Object, array, slice, utf8};
+use super::json::{Members, array, slice, utf8};
 use super::pages::Pages;
 use super::search::{Search, Way};
+use crate::json::Object;
 use crate::trim::{Finished, Piece, Question, Shape, Taken, Whole};
 
 /// The question whose units are the ids that a search has found.
@@ -180,7 +181,9 @@ impl Wanted {
                 match with_properties(&record.raw, read, &names) {
                     Some(whole) => results.push(whole),
                     None => {
-                        return Finished::Unfit("a record that was read has no properties".into());
+                        return Finished::Unfit(
+                            "the properties of a record are not there or unclear".into(),
+                        );
                     }
                 }
             }
@@ -201,7 +204,8 @@ fn with_properties(found: &Bytes, read: &Bytes, names: &HashSet<String>) -> Opti
     let read_properties = Object::parse(utf8(read))?.object("properties")?;
     let asked = |name: &str| names.contains(&name.to_lowercase());
     let mut properties = Members::default();
-    if let Some(own) = record.object("properties") {
+    if let Some(own) = record.value("properties").ok()? {
+        let own = Object::parse(own.get())?;
         let keep = |name: &str| !asked(name) || !read_properties.has(name);
         for (name, value) in own.iter().filter(|(name, _)| keep(name)) {
             properties.push(name, slice(found, value));
@@ -293,10 +297,34 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_properties_is_not_read() {
-        let mut question = question();
-        let read = r#"{"results":[{"id":1,"properties":{}},{"id":2}]}"#;
-        question.take(0..2, &answer(read));
-        assert!(matches!(question.finish(), Finished::Unfit(_)));
+    fn a_record_without_properties_is_not_read_nor_one_that_has_them_twice() {
+        for properties in ["", r#","properties":{},"properties":{"a":1}"#] {
+            let mut question = question();
+            let read = r#"{"results":[{"id":1,"properties":{}},{"id":2"#;
+            let read = format!("{read}{properties}}}]}}");
+            question.take(0..2, &Response::new(read.into()));
+            assert!(matches!(question.finish(), Finished::Unfit(_)));
+        }
+    }
+
+    #[test]
+    fn what_a_search_showed_is_not_guessed() {
+        let read = Bytes::from_static(br#"{"id":1,"properties":{"a":1}}"#);
+        let with = |found: &str| {
+            let found = Bytes::copy_from_slice(found.as_bytes());
+            with_properties(&found, &read, &HashSet::from(["a".to_owned()]))
+        };
+        for found in [
+            r#"{"id":1,"properties":{"own":1},"properties":{}}"#,
+            r#"{"id":1,"properties":[]}"#,
+            &format!(
+                r#"{{"properties":{{{}"b":0}}}}"#,
+                r#""b":0,"#.repeat(100_000)
+            ),
+        ] {
+            assert_eq!(with(found), None);
+        }
+        let none = with(r#"{"id":1,"properties":null}"#).unwrap();
+        assert_eq!(none, br#"{"id":1,"properties":{"a":1}}"#);
     }
 }

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::inputs::Input;
-use super::json::{Members, Object, array, id, quoted, slice, utf8};
+use super::json::{Members, array, id, slice, utf8};
+use crate::json::{Object, quoted};
 
 /// What HubSpot says of records that are not there, and the category it says it with.
 const NOT_FOUND: &str = "OBJECT_NOT_FOUND";

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::json::{Object, list, text};
+use crate::json::{Object, text};
 
 /// The operators HubSpot documents. Those before [`SLOW`] are found in an index.
 const OPERATORS: [&str; 13] = [
@@ -48,10 +48,9 @@ struct Slow {
 impl Filters {
     /// Understands as much as it can: the rest is for the server to refuse.
     pub(super) fn of(search: &Object<'_>) -> Self {
+        let query = search.value("query").ok().flatten();
         let mut filters = Self {
-            has_query: search
-                .get("query")
-                .is_some_and(|query| query.get() != "\"\""),
+            has_query: query.is_some_and(|query| query.get() != "\"\""),
             ..Self::default()
         };
         let groups = search.list("filterGroups").unwrap_or_default();
@@ -81,8 +80,8 @@ impl Filters {
             if operator < SLOW || self.slow.len() == MOST_FILTERS {
                 continue;
             }
-            let values = filter.get("values").and_then(list).unwrap_or_default();
-            let mut values = values.into_iter().chain(filter.get("value"));
+            let values = filter.list("values").unwrap_or_default().into_iter();
+            let mut values = values.chain(filter.get("value").ok().flatten());
             let starred = |value| text(value).is_some_and(|value| value.starts_with('*'));
             self.slow.push(Slow {
                 property: clip(

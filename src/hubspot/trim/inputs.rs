@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 use super::answer::Answer;
 use super::errors::NotFound;
 use super::hints::up_to;
-use super::json::{Members, Object, array, id, quoted, slice, utf8};
+use super::json::{Members, array, id, slice, utf8};
 use super::label;
+use crate::json::{Object, quoted};
 use crate::trim::{Piece, Shape, Taken};
 
 /// "At most 100 inputs."
@@ -35,13 +36,13 @@ impl Input {
         }
     }
 
-    /// The inputs of `list`, each id once. `None` where one has no id.
+    /// The inputs of `list`, each id once. `None` where one has no id, or two.
     pub(super) fn all(list: &[&RawValue], body: &Bytes) -> Option<Vec<Self>> {
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut inputs: Vec<Self> = Vec::new();
         for input in list {
             let object = Object::parse(input.get())?;
-            let id = id(object.get("id")?)?;
+            let id = id(object.get("id").ok()??)?;
             let place = *places.entry(id.clone()).or_insert(inputs.len());
             let raw = slice(body, input);
             match inputs.get_mut(place) {
@@ -61,7 +62,7 @@ impl Input {
     pub(super) fn sent(&self) -> impl Iterator<Item = Bytes> {
         self.raw.iter().filter_map(|raw| {
             let object = Object::parse(utf8(raw))?;
-            let value = object.get("id")?;
+            let value = object.get("id").ok()??;
             let is_text = value.get().starts_with('"');
             Some(match is_text {
                 true => slice(raw, value),

@@ -1,56 +1,31 @@
-//! JSON that is passed on: what is where in a text, and the same text with some of it said anew. Values stay as they are written.
+//! JSON as HubSpot writes it, and the same with some of it said anew.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// An object, one level deep. To parse one takes no deep stack: values are skipped without recursion.
-#[derive(Debug)]
-pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+use crate::json::{Doubled, Object, is_number, list, quoted, text};
 
 impl<'a> Object<'a> {
-    /// `None` when the text is no object.
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+    /// The member `name`; one that is null is as good as none.
+    pub(super) fn value(&self, name: &str) -> Result<Option<&'a RawValue>, Doubled> {
+        Ok(self.get(name)?.filter(|value| value.get() != "null"))
     }
 
-    /// The member `name`; one that is null is as good as none. Of a doubled member the last one counts, as in most JSON readers.
-    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
-        let mut members = self.0.iter().rev();
-        let value = members.find(|(member, _)| member == name)?.1;
-        (value.get() != "null").then_some(value)
-    }
-
-    /// The object that is the member `name`.
+    /// The object that is the member `name`, if there is one and no other.
     pub(super) fn object(&self, name: &str) -> Option<Object<'a>> {
-        Object::parse(self.get(name)?.get())
+        Object::parse(self.get(name).ok()??.get())
     }
 
-    /// The elements of the list that is the member `name`.
+    /// The elements of the list that is the member `name`, if there is one and no other.
     pub(super) fn list(&self, name: &str) -> Option<Vec<&'a RawValue>> {
-        list(self.get(name)?)
+        list(self.get(name).ok()??)
     }
 
-    /// The text of the member `name`.
+    /// The text of the member `name`, if there is one and no other.
     pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        text(self.get(name)?)
-    }
-
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.iter().any(|(member, _)| member == name)
-    }
-
-    /// Whether it has two members of this name.
-    pub(super) fn doubles(&self, name: &str) -> bool {
-        self.iter().filter(|(member, _)| *member == name).count() > 1
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+        text(self.get(name).ok()??)
     }
 
     /// The members, with values that share the memory of `body`, which the object was parsed from.
@@ -60,34 +35,6 @@ impl<'a> Object<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    members.push((name.0, value));
-                }
-                Ok(Object(members))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
-}
-
-/// A string, borrowed unless it has escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 /// The value without a copy. `body` is what it was parsed from.
 pub(super) fn slice(body: &Bytes, value: &RawValue) -> Bytes {
     body.slice_ref(value.get().as_bytes())
@@ -96,17 +43,6 @@ pub(super) fn slice(body: &Bytes, value: &RawValue) -> Bytes {
 /// The text of what was sliced out of a valid text; empty for anything else.
 pub(super) fn utf8(bytes: &Bytes) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
-}
-
-/// The elements of a list; `None` when it is none.
-pub(super) fn list(value: &RawValue) -> Option<Vec<&RawValue>> {
-    serde_json::from_str(value.get()).ok()
-}
-
-/// The text of a string; `None` when it is none.
-pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    let text: Option<Text<'_>> = serde_json::from_str(value.get()).ok();
-    text.map(|text| text.0)
 }
 
 /// A whole number, written as a number or as a string of digits; `None` when it is neither.
@@ -129,14 +65,7 @@ pub(super) fn id(value: &RawValue) -> Option<String> {
     if let Some(text) = text(value) {
         return Some(text.to_lowercase());
     }
-    let written = value.get();
-    let number = written.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-    number.then(|| written.to_owned())
-}
-
-/// The text as a JSON string.
-pub(super) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    is_number(value).then(|| value.get().to_owned())
 }
 
 /// The members of an object that is written out later, in their order.
@@ -144,6 +73,7 @@ pub(super) fn quoted(text: &str) -> String {
 pub(super) struct Members(Vec<(String, Bytes)>);
 
 impl Members {
+    /// Of a doubled member the last one counts, as in most JSON readers.
     pub(super) fn get(&self, name: &str) -> Option<&Bytes> {
         let mut members = self.0.iter().rev();
         members
@@ -258,13 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn values_stay_as_they_are_written() {
+    fn members_that_are_not_set_stay_as_they_are_written() {
         let text = r#"{ "a" : {"x" : 1e400}, "b\n":[1, 2 ], "a":"\ud800", "c":null}"#;
         let body = Bytes::from_static(text.as_bytes());
         let object = Object::parse(utf8(&body)).unwrap();
-        assert_eq!(object.get("a").unwrap().get(), r#""\ud800""#);
-        assert!(object.get("c").is_none());
-        assert!(object.doubles("a") && !object.doubles("c"));
         let mut members = object.members(&body);
         let same = r#"{"a":{"x" : 1e400},"b\n":[1, 2 ],"a":"\ud800","c":null}"#;
         assert_eq!(members.write(), same.as_bytes());
@@ -273,6 +200,22 @@ mod tests {
         members.remove("c");
         let other = r#"{"a":1,"b\n":[1, 2 ],"d":2}"#;
         assert_eq!(members.write(), other.as_bytes());
+    }
+
+    #[test]
+    fn null_is_none_and_a_doubled_member_is_neither() {
+        let text = r#"{"null":null,"list":[1],"text":"a","object":{},"two":{},"two":null}"#;
+        let object = Object::parse(text).unwrap();
+        assert!(matches!(object.value("null"), Ok(None)));
+        assert!(matches!(object.value("other"), Ok(None)));
+        assert!(matches!(object.value("text"), Ok(Some(_))));
+        assert_eq!(object.value("two").unwrap_err(), Doubled);
+        assert!(object.object("object").is_some() && object.object("two").is_none());
+        assert!(object.list("list").is_some() && object.list("two").is_none());
+        assert_eq!(object.text("text").as_deref(), Some("a"));
+        for name in ["null", "other", "two"] {
+            assert!(object.text(name).is_none(), "{name}");
+        }
     }
 
     #[test]

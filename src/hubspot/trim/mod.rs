@@ -37,7 +37,8 @@ const LONGEST_PATH: usize = 64;
 /// | `batch/read` of associations | fewer inputs |
 ///
 /// Both spellings of a path and every version are understood. All else, a body that is not JSON and what HubSpot would refuse anyway
-/// (more than 200 records, beyond the 10,000th, more than 100 inputs) is sent as it is.
+/// (more than 200 records, beyond the 10,000th, more than 100 inputs) is sent as it is, and so is a body that says twice what is to be
+/// changed in it.
 ///
 /// # A search in pages
 ///
@@ -65,8 +66,9 @@ const LONGEST_PATH: usize = 64;
 ///
 /// # When it makes no whole
 ///
-/// An answer that has no results, that ends where it cannot end, or that does not mention an id that was found makes the request
-/// fail with a [`TrimError`](crate::trim::TrimError): a part is never handed out as the whole.
+/// An answer that has no results, that says twice what it has or what comes next, that ends where it cannot end, that does not
+/// mention an id that was found, or that has an object or list of more than 100,000 members where one is looked into makes the
+/// request fail with a [`TrimError`](crate::trim::TrimError): a part is never handed out as the whole.
 ///
 /// # Example
 ///

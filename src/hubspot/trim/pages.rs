@@ -9,8 +9,9 @@ use http::{Response, StatusCode};
 
 use super::answer::{Answer, Joined};
 use super::by_ids::ByIds;
-use super::json::{Object, count, utf8};
+use super::json::{count, utf8};
 use super::search::{Search, Way};
+use crate::json::Object;
 use crate::trim::{Finished, Piece, Question, Shape, Taken, Whole};
 
 /// The question whose units are the records of the caller's page.
@@ -188,12 +189,12 @@ fn next(answer: &Answer) -> Next {
     let Some(paging) = Object::parse(utf8(paging)) else {
         return Next::Unclear;
     };
-    if paging.get("next").is_none() {
-        return Next::Nothing;
-    }
-    let after = paging
-        .object("next")
-        .and_then(|next| count(next.get("after")?));
+    let next = match paging.value("next") {
+        Ok(Some(next)) => Object::parse(next.get()),
+        Ok(None) => return Next::Nothing,
+        Err(_) => return Next::Unclear,
+    };
+    let after = next.and_then(|next| count(next.get("after").ok()??));
     let after = after.and_then(|after| usize::try_from(after).ok());
     after.map_or(Next::Unclear, Next::After)
 }
@@ -248,6 +249,18 @@ mod tests {
                 Some(expected) => assert_eq!(taken, expected, "{next:?}"),
                 None => assert!(matches!(taken, Taken::Unfit(_)), "{next:?}: {taken:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_comes_next_is_unclear_where_it_is_said_twice() {
+        for paging in [
+            r#"{"next":{"after":"110"},"next":null}"#,
+            r#"{"next":{"after":"110","after":"105"}}"#,
+        ] {
+            let body = format!(r#"{{"total":200,"results":[{{"id":1}}],"paging":{paging}}}"#);
+            let taken = question().take(5..10, &Response::new(body.into()));
+            assert!(matches!(taken, Taken::Unfit(_)), "{paging}: {taken:?}");
         }
     }
 

@@ -9,8 +9,9 @@ use super::answer::{Answer, Joined};
 use super::errors::NotFound;
 use super::hints::many_properties;
 use super::inputs::{Input, Inputs, MOST_RECORDS, fewer, shape};
-use super::json::{Object, utf8};
+use super::json::utf8;
 use crate::hubspot::routes::Many;
+use crate::json::{Object, list};
 use crate::request::RequestHead;
 use crate::trim::{Finished, Piece, Question, Shape, Taken, Whole};
 
@@ -43,13 +44,9 @@ impl Reads {
     /// `None` for what the server would refuse, which it shall say itself.
     pub(super) fn understand(head: &RequestHead<'_>, body: &Bytes, many: Many) -> Option<Self> {
         let object = Object::parse(std::str::from_utf8(body).ok()?)?;
-        let understood = ["inputs", "properties", "propertiesWithHistory"];
-        if understood.iter().any(|name| object.doubles(name)) {
-            return None;
-        }
-        let length = |name: &str| match object.get(name) {
+        let length = |name: &str| match object.value(name).ok()? {
             None => Some(0),
-            Some(_) => Some(object.list(name)?.len()),
+            Some(names) => Some(list(names)?.len()),
         };
         let (properties, history) = (length("properties")?, length("propertiesWithHistory")?);
         let list = object.list("inputs")?;

@@ -9,8 +9,9 @@ use http::Uri;
 use http::uri::PathAndQuery;
 
 use super::hints::Filters;
-use super::json::{Members, Object, array, compact, count, quoted, text};
+use super::json::{Members, array, compact, count};
 use super::{Settings, label};
+use crate::json::{Object, list, quoted, text};
 use crate::request::RequestHead;
 use crate::trim::Shape;
 
@@ -66,21 +67,19 @@ impl Search {
     ) -> Option<Self> {
         let written = std::str::from_utf8(body).ok()?;
         let object = Object::parse(written)?;
-        let understood = ["limit", "after", "properties"];
-        if understood.iter().any(|name| object.doubles(name)) {
-            return None;
-        }
-        let limit = object.get("limit").map_or(Some(DEFAULT_LIMIT), count)?;
-        let after = object.get("after").filter(|after| after.get() != "\"\"");
+        let limit = object.value("limit").ok()?;
+        let limit = limit.map_or(Some(DEFAULT_LIMIT), count)?;
+        let after = object.value("after").ok()?;
+        let after = after.filter(|after| after.get() != "\"\"");
         let after = after.map_or(Some(0), count)?;
         let is_in_range = (1..=MOST as u64).contains(&limit) && after.saturating_add(limit) <= CAP;
         if !is_in_range {
             return None;
         }
-        let properties = match object.get("properties") {
+        let properties = match object.value("properties").ok()? {
             None => Vec::new(),
-            Some(_) => {
-                let names = object.list("properties")?.into_iter().map(text);
+            Some(names) => {
+                let names = list(names)?.into_iter().map(text);
                 let names = names.map(|name| name.map(Cow::into_owned));
                 names.collect::<Option<Vec<_>>>()?
             }

@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::document::{Object, Path, Unfit, is_nothing, is_number, string};
+use super::document::{Path, Unfit, is_nothing};
 use super::query::{self, Said};
 use crate::error::ConfigError;
+use crate::json::{Object, is_number, text};
 use crate::percent;
 
 /// All of it, checked.
@@ -85,8 +86,8 @@ impl Api {
 
     fn linked(&self, link: &RawValue) -> Result<Next, Unfit> {
         let url = match Object::parse(link.get()) {
-            Some(object) => object.find(&self.href)?.and_then(string),
-            None => string(link),
+            Some(object) => object.find(&self.href)?.and_then(text),
+            None => text(link),
         };
         let url = url.ok_or("its next link is no URL")?;
         let query = query::parts(&url).map_or("", |(_, query, _)| query);
@@ -99,7 +100,7 @@ impl Api {
 
 /// A text or a number, written for a query.
 fn cursor(value: &RawValue) -> Option<String> {
-    match string(value) {
+    match text(value) {
         Some(text) => (!text.is_empty()).then(|| percent::encoded(&text)),
         None => is_number(value).then(|| percent::encoded(value.get())),
     }

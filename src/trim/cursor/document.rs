@@ -1,16 +1,12 @@
-//! A JSON answer: what is where in it, and the same with some of it said anew. Texts are borrowed and stay as they are written.
+//! A JSON answer: what is where in it, and the same with some of it said anew.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::ConfigError;
-
-/// Lists and objects with more members are not read: two bytes of text would take a hundred in memory.
-pub(super) const MOST_MEMBERS: usize = 100_000;
+use crate::json::{Doubled, Object, quoted};
 
 /// Why an answer cannot be used. Never says what is in it.
 pub(super) type Unfit = Cow<'static, str>;
@@ -41,26 +37,23 @@ impl fmt::Display for Path {
     }
 }
 
-/// An object, one level deep.
-#[derive(Default)]
-pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+impl From<Doubled> for Unfit {
+    fn from(_: Doubled) -> Self {
+        "an object in it has a member twice".into()
+    }
+}
+
+/// Whether a member says no more than if it were not there.
+pub(super) fn is_nothing(value: &RawValue) -> bool {
+    matches!(value.get(), "null" | "false" | "\"\"" | "[]" | "{}")
+}
+
+/// What becomes of a member: it has this value, or is not there.
+pub(super) type Edit = (Path, Option<String>);
 
 impl<'a> Object<'a> {
-    /// `None` when the text is no object, or a very large one. Deep nesting needs no deep stack: the parser skips values without recursion.
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
-    }
-
-    pub(super) fn get(&self, name: &str) -> Result<Option<&'a RawValue>, Unfit> {
-        let mut found = self.0.iter().filter(|(member, _)| member == name);
-        match (found.next(), found.next()) {
-            // Readers do not agree on which of them counts.
-            (Some(_), Some(_)) => Err("an object in it has a member twice".into()),
-            (first, _) => Ok(first.map(|(_, value)| *value)),
-        }
-    }
-
-    pub(super) fn find(&self, path: &Path) -> Result<Option<&'a RawValue>, Unfit> {
+    /// What is at the end of the path, as it is written.
+    pub(super) fn find(&self, path: &Path) -> Result<Option<&'a RawValue>, Doubled> {
         let mut names = path.0.iter();
         let mut found = match names.next() {
             Some(name) => self.get(name)?,
@@ -74,97 +67,7 @@ impl<'a> Object<'a> {
         }
         Ok(found)
     }
-}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
-                    if members.len() == MOST_MEMBERS {
-                        return Err(A::Error::custom("too many members"));
-                    }
-                    members.push((name.0, value));
-                }
-                Ok(Object(members))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
-}
-
-/// A string, borrowed unless it has escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-struct List<'a>(Vec<&'a RawValue>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Elements;
-
-        impl<'de> Visitor<'de> for Elements {
-            type Value = List<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<'de>, A::Error> {
-                let mut elements = Vec::new();
-                while let Some(element) = seq.next_element()? {
-                    if elements.len() == MOST_MEMBERS {
-                        return Err(A::Error::custom("too many elements"));
-                    }
-                    elements.push(element);
-                }
-                Ok(List(elements))
-            }
-        }
-
-        deserializer.deserialize_seq(Elements)
-    }
-}
-
-/// The elements of a list; `None` when it is none, or a very long one.
-pub(super) fn list(value: &RawValue) -> Option<Vec<&RawValue>> {
-    serde_json::from_str::<List<'_>>(value.get())
-        .ok()
-        .map(|list| list.0)
-}
-
-/// The text of a string; `None` when it is none.
-pub(super) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Text<'_>>(value.get())
-        .ok()
-        .map(|text| text.0)
-}
-
-pub(super) fn is_number(value: &RawValue) -> bool {
-    value
-        .get()
-        .starts_with(|first: char| first == '-' || first.is_ascii_digit())
-}
-
-/// Whether a member says no more than if it were not there.
-pub(super) fn is_nothing(value: &RawValue) -> bool {
-    matches!(value.get(), "null" | "false" | "\"\"" | "[]" | "{}")
-}
-
-/// What becomes of a member: it has this value, or is not there.
-pub(super) type Edit = (Path, Option<String>);
-
-impl Object<'_> {
     /// The object with these edits, none of which overlaps another. What is not on the way to one of them stays as it is written.
     pub(super) fn edited(&self, edits: &[Edit]) -> String {
         let edits: Vec<Step<'_>> = edits
@@ -180,15 +83,14 @@ impl Object<'_> {
     fn write(&self, out: &mut String, edits: &[Step<'_>]) {
         out.push('{');
         let start = out.len();
-        for (name, value) in &self.0 {
+        for (name, value) in self.iter() {
             let here = below(edits, name);
             write_member(out, start, name, Some(value), &here);
         }
         for (nth, (path, _)) in edits.iter().enumerate() {
             let Some(name) = path.first() else { continue };
-            let is_new = self.0.iter().all(|(member, _)| member != name);
             let is_first = below(&edits[..nth], name).is_empty();
-            if is_new && is_first {
+            if is_first && !self.has(name) {
                 write_member(out, start, name, None, &below(edits, name));
             }
         }
@@ -237,9 +139,4 @@ fn write_member(
         Some(object) => object.write(out, edits),
         None => out.push_str(text.unwrap_or("null")),
     }
-}
-
-/// The text as a JSON string.
-pub(super) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }

@@ -8,9 +8,10 @@ use http::uri::PathAndQuery;
 use serde_json::value::RawValue;
 
 use super::api::{Api, Next};
-use super::document::{Object, Unfit, is_nothing, list};
+use super::document::{Unfit, is_nothing};
 use super::query::{self, Said};
 use super::stitch::{Page, Stitched};
+use crate::json::{Object, list};
 use crate::request::RequestHead;
 use crate::trim::policy::{Finished, Piece, Question, Shape, Taken};
 

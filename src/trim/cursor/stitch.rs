@@ -7,8 +7,9 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::api::Api;
-use super::document::{Edit, MOST_MEMBERS, Object, Unfit, is_number, list, quoted, string};
+use super::document::{Edit, Unfit};
 use super::query;
+use crate::json::{MOST_MEMBERS, Object, is_number, list, quoted, text};
 use crate::trim::policy::Whole;
 
 /// What makes two records the same: `type`, where they have it, and the id, as they are written.
@@ -190,7 +191,7 @@ impl Api {
     /// A member's value with the caller's size in it, if it is a URL with a size, or an object whose `href` is one.
     fn resized(&self, value: &str, own_size: Option<&str>) -> String {
         let resized = |url: &RawValue| {
-            let url = string(url)?;
+            let url = text(url)?;
             let (before, query, fragment) = query::parts(&url)?;
             let query = query::replaced(query, &self.size_parameter, own_size)?;
             let mark = if query.is_empty() { "" } else { "?" };
