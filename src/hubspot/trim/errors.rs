@@ -1,6 +1,7 @@
 //! The errors of several batches as those of one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -17,6 +18,8 @@ const NOT_FOUND_MESSAGE: &str =
 #[derive(Debug, Default)]
 pub(super) struct Errors {
     entries: Vec<Entry>,
+    /// Where the first entry is that says this.
+    places: HashMap<Arc<Says>, usize>,
     /// What the answers say of how many there are, all together. `None` when none said it.
     counted: Option<u64>,
     /// Whether that is how many objects there are in each; `None` before the first.
@@ -29,12 +32,12 @@ struct Entry {
     raw: Bytes,
     merged: bool,
     /// What it says besides the ids.
-    says: Option<Says>,
+    says: Option<Arc<Says>>,
     ids: Vec<Bytes>,
 }
 
 /// An error object that names ids, without them.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Says {
     members: Members,
     context: Members,
@@ -57,22 +60,24 @@ impl Errors {
 
     fn push(&mut self, error: &Bytes) {
         let (says, ids) = match Says::parse(error) {
-            Some((says, ids)) => (Some(says), ids),
+            Some((says, ids)) => (Some(Arc::new(says)), ids),
             None => (None, Vec::new()),
         };
-        let same = |entry: &&mut Entry| says.is_some() && entry.says == says;
-        match self.entries.iter_mut().find(same) {
-            Some(entry) => {
-                entry.ids.extend(ids);
-                entry.merged = true;
-            }
-            None => self.entries.push(Entry {
-                raw: error.clone(),
-                merged: false,
-                says,
-                ids,
-            }),
+        let known = says.as_ref().and_then(|says| self.places.get(says));
+        if let Some(entry) = known.and_then(|place| self.entries.get_mut(*place)) {
+            entry.ids.extend(ids);
+            entry.merged = true;
+            return;
         }
+        if let Some(says) = &says {
+            self.places.insert(says.clone(), self.entries.len());
+        }
+        self.entries.push(Entry {
+            raw: error.clone(),
+            merged: false,
+            says,
+            ids,
+        });
     }
 
     /// Sets `errors` and `numErrors`, as far as there are any.

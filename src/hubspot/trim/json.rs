@@ -69,7 +69,7 @@ pub(super) fn id(value: &RawValue) -> Option<String> {
 }
 
 /// The members of an object that is written out later, in their order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Members(Vec<(String, Bytes)>);
 
 impl Members {

@@ -15,7 +15,7 @@ use crate::json::{Object, list};
 use crate::request::RequestHead;
 use crate::trim::policy::{Finished, Piece, Question, Shape, Taken};
 
-/// The names in a shape are so many at most; it is kept in memory.
+/// The names in a shape are so many at most: it is a field of events.
 const MOST_NAMES: usize = 16;
 
 /// A page that was asked for, and the smaller pages that came so far.
