@@ -503,7 +503,7 @@ fn report(output: &Path) {
     .into();
     support::print_table(&["service", "ns"], &rows);
     println!(
-        "\nboth: RetryAfter and TokenLimit; stack: all four layers.\nAims, for both: < 2,000 ns, <= 0.100 of Buffer + RateLimit, <= 2 % of the loopback call."
+        "\nboth: RetryAfter and TokenLimit; stack: all layers.\nAims, for both: < 2,000 ns, <= 0.100 of Buffer + RateLimit, <= 2 % of the loopback call."
     );
     println!("(cargo bench --bench overhead)");
 }
