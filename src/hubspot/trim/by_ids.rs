@@ -271,6 +271,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_read_stays_as_it_was_found() {
+        let mut question = question();
+        let read = r#"{"results":[{"id":1,"properties":{}},{"id":2,"properties":{"a":null}}]}"#;
+        question.take(0..2, &answer(read));
+        let expected = r#"{"total":2,"results":[{"id":"1","properties":{"own":1,"a":"old"}},{"id":"2","properties":{"a":null}}]}"#;
+        assert_eq!(body(question.finish()), expected);
+    }
+
+    #[test]
     fn what_another_record_is_shown_for_is_asked_for_alone_before_it_is_gone() {
         let mut both = question();
         both.take(0..2, &answer(r#"{"results":[{"id":9,"properties":{}}]}"#));

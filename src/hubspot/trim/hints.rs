@@ -208,6 +208,14 @@ mod tests {
     }
 
     #[test]
+    fn there_are_not_more_hints_than_filters_are_allowed() {
+        let filter = |nth| format!(r#"{{"operator":"NEQ","propertyName":"p{nth}"}}"#);
+        let many: Vec<_> = (0..1_000).map(filter).collect();
+        let body = format!(r#"{{"filters":[{}]}}"#, many.join(","));
+        assert_eq!(filters(&body).hints(0).len(), MOST_FILTERS);
+    }
+
+    #[test]
     fn what_is_no_filter_is_no_hint_and_names_are_cut() {
         let long = "ü".repeat(100);
         let body = format!(

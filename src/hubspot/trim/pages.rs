@@ -216,10 +216,16 @@ mod tests {
 
     /// A search for 20 records from the 100th on.
     fn question() -> Box<dyn Question> {
+        from(100)
+    }
+
+    fn from(after: usize) -> Box<dyn Question> {
         let search = Request::post("/crm/v3/objects/contacts/search").body(());
         let head = RequestHead::from(search.as_ref().unwrap());
-        let body = Bytes::from_static(br#"{"limit":20,"after":100}"#);
-        SearchPages::default().question(&head, &body).unwrap()
+        let body = format!(r#"{{"limit":20,"after":{after}}}"#);
+        SearchPages::default()
+            .question(&head, &body.into())
+            .unwrap()
     }
 
     fn page(records: usize, total: usize, next: Option<&str>) -> Response<Bytes> {
@@ -292,6 +298,15 @@ mod tests {
     }
 
     #[test]
+    fn the_last_page_that_is_shown_ends_although_more_was_found() {
+        let mut last = from(9_980);
+        let next = last.take(0..10, &page(10, 25_000, Some("9990")));
+        assert_eq!(next, Taken::UpTo(10));
+        assert_eq!(last.take(10..20, &page(10, 25_000, None)), Taken::End);
+        assert!(matches!(last.finish(), Finished::Answer(_)));
+    }
+
+    #[test]
     fn as_many_are_expected_as_there_are() {
         let mut question = question();
         assert_eq!(question.expected(), 20);
@@ -323,6 +338,12 @@ mod tests {
         connected.take(5..10, &record("2"));
         connected.take(0..5, &record("1"));
         assert_eq!(ids(connected), r#"{"results":[{"id":1},{"id":2}]}"#);
+        // Of these the first one of the next page is known.
+        let mut longer = question();
+        longer.take(0..5, &record("1"));
+        longer.take(5..10, &page(5, 120, Some("110")));
+        let longer = ids(longer);
+        assert!(longer.contains(r#""after":110"#), "{longer}");
         let mut apart = question();
         apart.take(10..15, &record("3"));
         apart.take(0..5, &record("1"));
