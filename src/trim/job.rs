@@ -173,7 +173,8 @@ impl Job {
                     self.lessened = proved == 0 && size < most;
                 }
                 Recalled::Instead { probe } => match self.another() {
-                    Some(other) if !probe => {
+                    // What leaves something out comes only after the whole was asked for.
+                    Some(other) if !probe && !other.is_lossy() => {
                         self.avoided.push(self.entry);
                         self.question = other;
                         continue;

@@ -70,6 +70,12 @@ pub trait Question: Send + Sync {
         None
     }
 
+    /// Whether the answer lacks something that was asked for. Then the size that worked is not enough to ask so at once: each request
+    /// is first asked for as a whole in the way before, once.
+    fn is_lossy(&self) -> bool {
+        false
+    }
+
     /// What makes the request slow, as far as it shows; for people. No values, only names: filters hold personal data.
     fn hints(&self) -> Vec<String> {
         Vec::new()

@@ -287,6 +287,38 @@ async fn what_was_left_out_is_said() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_left_out_before_the_whole_was_asked_for() {
+    let is_well = Arc::new(Mutex::new(false));
+    let health = is_well.clone();
+    let server =
+        Server::new(
+            move |_, seen| match seen.path.starts_with("/kept/") || *lock(&health) {
+                true => fine(seen),
+                false => heavy(),
+            },
+        );
+    let policy = Numbers {
+        instead: Some("/kept/"),
+        floor: 10,
+        ..Numbers::default()
+    };
+    let layer = PayloadTrimLayer::new(policy).layer(server.clone());
+    let dropped = || async {
+        let response = layer.clone().oneshot(ask(0..100)).await.unwrap();
+        response.extensions().get::<Dropped>().is_some()
+    };
+    assert!(dropped().await);
+    let learning = server.count();
+    // Once more, and not in halves.
+    assert!(dropped().await);
+    assert_eq!(server.count() - learning, 2);
+    // One that is alike and not as heavy loses nothing.
+    *lock(&is_well) = true;
+    assert!(!dropped().await);
+    assert_eq!(server.count() - learning, 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_may_need_several_rounds_but_not_endlessly_many() {
     for (rounds, works) in [(2, true), (u32::MAX, false)] {
         let server = server(25);

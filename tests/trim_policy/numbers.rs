@@ -132,6 +132,10 @@ impl Question for Asked {
         })
     }
 
+    fn is_lossy(&self) -> bool {
+        self.path == "/kept/"
+    }
+
     fn instead(&self) -> Option<Box<dyn Question>> {
         let path = self.how.instead.filter(|path| *path != self.path)?;
         if self.size <= self.how.instead_above {

@@ -138,8 +138,9 @@ impl SearchPages {
     /// properties that are named here, and the caller gets the records without the others. The response says which those are, in
     /// the extension [`Dropped`](crate::trim::Dropped) and the header [`DROPPED_HEADER`](crate::trim::DROPPED_HEADER).
     ///
-    /// What is remembered of a search holds for all that are alike in the number of properties and the operators: after one has lost
-    /// properties, the next ones lose theirs without another try of the whole, until the memory probes it again.
+    /// What is remembered of a search holds for all that are alike in the number of properties and the operators. So that a light one
+    /// does not lose what only a heavy one had to, each is first asked for as a whole, once; but not in halves, where the last one
+    /// like it had to lose properties.
     #[must_use]
     pub fn keep_properties<I>(mut self, names: I) -> Self
     where

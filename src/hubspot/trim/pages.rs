@@ -166,6 +166,10 @@ impl Question for Pages {
         Some(Box::new(Pages::new(self.search.clone(), way)))
     }
 
+    fn is_lossy(&self) -> bool {
+        self.way == Way::Kept
+    }
+
     fn hints(&self) -> Vec<String> {
         self.search.hints()
     }
