@@ -11,9 +11,11 @@ use http::Request;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 use tower_quota::hubspot::SearchPages;
-use tower_quota::request::AccountId;
+use tower_quota::plan::Plan;
+use tower_quota::request::{AccountId, Token, TokenSource};
+use tower_quota::stack::StackLayer;
 use tower_quota::trim::PayloadTrim;
-use tower_quota::{PayloadTrimLayer, RetryAfterLayer};
+use tower_quota::{PayloadTrimLayer, Quota, RetryAfterLayer};
 
 const DEALS: &str = "/crm/v3/objects/deals/search";
 
@@ -87,6 +89,37 @@ async fn another_account_is_not_asked_in_small_pieces() {
     };
     assert_eq!(sizes_of(&api, of_account("v")).await[0], 200);
     assert_eq!(sizes_of(&api, of_account("w")).await, [25; 8]);
+}
+
+/// With a quota, accounts are told apart as it does: here by a token that is put into the request further inside.
+#[tokio::test(start_paused = true)]
+async fn in_a_stack_it_is_the_account_of_the_quota() {
+    let plan = Plan::builder("none").build().unwrap();
+    let quota = Quota::builder(plan).token_source(TokenSource::extension());
+    let stack = StackLayer::new(&quota.build()).trim(SearchPages::default());
+    let crm = bears(25);
+    let api = stack.layer(crm.clone());
+    let of = |token: &str, account: Option<&str>| {
+        let mut asked = post(SEARCH, &page());
+        asked.headers_mut().remove("authorization");
+        asked.extensions_mut().insert(Token(token.to_owned()));
+        if let Some(account) = account {
+            asked.extensions_mut().insert(AccountId::from(account));
+        }
+        asked
+    };
+    for (token, account, first) in [
+        ("t", None, 200),
+        ("t", None, 25),
+        ("u", None, 200),
+        ("v", Some("123"), 200),
+        ("w", Some("123"), 25),
+    ] {
+        crm.clear();
+        let got = call(&api, of(token, account)).await.unwrap();
+        assert_eq!(got.status, 200);
+        assert_eq!(crm.sizes()[0], first, "{token}, {account:?}");
+    }
 }
 
 /// A size that is shared between partitions is wiped by one of them for all others.

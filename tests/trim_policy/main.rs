@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+
+mod accidents;
 mod model;
 mod numbers;
 mod trouble;

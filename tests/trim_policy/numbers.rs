@@ -8,10 +8,11 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt};
 use tower_quota::PayloadTrimLayer;
+use tower_quota::body::HeldBody;
 use tower_quota::request::RequestHead;
 use tower_quota::trim::{Finished, Piece, Question, Shape, Taken, TrimPolicy, Whole};
 
-use crate::common::{Answer, SECOND, Seen, Server, after, at_once, request};
+use crate::common::{Answer, PieceBody, SECOND, Seen, Server, after, at_once, request};
 
 /// How the toy API is asked.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub(crate) struct Numbers {
     pub(crate) rounds: u32,
     /// There are only so many numbers, as the answers tell.
     pub(crate) total: Option<usize>,
+    /// What a piece has in its body.
+    pub(crate) body: &'static str,
     /// Never says what it wants to ask.
     pub(crate) mute: bool,
 }
@@ -93,7 +96,11 @@ impl Question for Asked {
         }
         let (from, to) = (self.first + span.start, self.first + span.end);
         let target = format!("{}{from}-{to}", self.path);
-        Some(Piece::new().target(target.parse().unwrap()))
+        let piece = Piece::new().target(target.parse().unwrap());
+        Some(match self.how.body {
+            "" => piece,
+            body => piece.body(body),
+        })
     }
 
     fn take(&mut self, span: Range<usize>, answer: &Response<Bytes>) -> Taken {
@@ -203,11 +210,16 @@ where
     (status, String::from_utf8_lossy(&body).into_owned())
 }
 
+pub(crate) async fn call(
+    server: &Server,
+    layer: &PayloadTrimLayer,
+    whole: Range<usize>,
+) -> Response<HeldBody<PieceBody>> {
+    let api = layer.layer(server.clone());
+    api.oneshot(ask(whole)).await.unwrap()
+}
+
 pub(crate) async fn asked(server: &Server, layer: &PayloadTrimLayer, whole: Range<usize>) {
-    let response = layer
-        .layer(server.clone())
-        .oneshot(ask(whole.clone()))
-        .await
-        .unwrap();
+    let response = call(server, layer, whole.clone()).await;
     assert_eq!(text(response).await, (StatusCode::OK, numbers(whole)));
 }

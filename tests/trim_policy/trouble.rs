@@ -3,16 +3,18 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{Request, StatusCode};
+use http_body::SizeHint;
 use tokio::time::timeout;
+use tower::limit::ConcurrencyLimit;
 use tower::timeout::TimeoutLayer;
-use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_quota::plan::Plan;
 use tower_quota::request::{Deadline, TooHeavy};
 use tower_quota::trim::{Piece, Trimmed, Whole};
 use tower_quota::{BoxError, PayloadTrimLayer, Quota, RetryAfterLayer};
 
-use crate::common::{self, SECOND, Server, at_once, lock, response};
+use crate::common::{self, PieceBody, SECOND, Server, at_once, lock, response};
 use crate::numbers::{Numbers, ask, asked, fine, heavy, numbers, server, span, spans, text};
 
 /// One request has another way, and it is remembered that nothing else works for its shape; a smaller one of the same shape has none.
@@ -196,22 +198,127 @@ async fn inside_of_the_layer_that_repeats() {
     assert_eq!(text(response).await.1, numbers(0..100));
 }
 
-/// What is compressed could not be put together; nor is a length right that was said of another body.
+/// What is compressed could not be put together; nor is a length or a digest right that was said of another body.
 #[tokio::test(start_paused = true)]
-async fn a_get_without_a_length_gets_none() {
-    let server = server(25);
-    let layer = PayloadTrimLayer::new(Numbers::default());
-    let mut whole = common::request(Method::GET, "/numbers/0-50", "a");
-    whole
-        .headers_mut()
-        .insert("accept-encoding", "br".parse().unwrap());
-    layer.layer(server.clone()).oneshot(whole).await.unwrap();
-    for (nth, seen) in server.log().iter().enumerate() {
-        assert_eq!(seen.header("accept-encoding").is_empty(), nth > 0);
-        assert_eq!(seen.header("content-length"), "");
+async fn heads_say_nothing_of_other_bodies() {
+    let of_the_bytes = [
+        ("etag", "\"1\""),
+        ("content-md5", "Q2hlY2s="),
+        ("last-modified", "Sat, 01 Jan 2022 00:00:00 GMT"),
+    ];
+    let server = Server::new(move |_, seen| match span(seen).len() {
+        26.. => heavy(),
+        _ => at_once(200, &of_the_bytes, &numbers(span(seen))),
+    });
+    for (body, length) in [("", false), ("", true), ("123456", false), ("123456", true)] {
+        let policy = Numbers {
+            body,
+            ..Numbers::default()
+        };
+        let mut whole = ask(0..50);
+        let headers = whole.headers_mut();
+        headers.insert("accept-encoding", "br".parse().unwrap());
+        headers.insert("content-md5", "Q2hlY2s=".parse().unwrap());
+        if length {
+            headers.insert("content-length", 0.into());
+        }
+        let before = server.count();
+        let layer = PayloadTrimLayer::new(policy);
+        let response = layer.layer(server.clone()).oneshot(whole).await.unwrap();
+        for (name, _) in of_the_bytes {
+            assert!(!response.headers().contains_key(name), "{name}");
+        }
+        for (nth, seen) in server.log()[before..].iter().enumerate() {
+            let is_piece = nth > 0;
+            let is_other = is_piece && !body.is_empty();
+            assert_eq!(seen.header("accept-encoding").is_empty(), is_piece);
+            assert_eq!(seen.header("content-md5").is_empty(), is_other);
+            let expected = match (length, is_other) {
+                (false, _) => "",
+                (true, false) => "0",
+                (true, true) => "6",
+            };
+            assert_eq!(seen.header("content-length"), expected);
+            assert_eq!(
+                seen.body.as_deref(),
+                Some(if is_piece { body } else { "" }.as_bytes())
+            );
+        }
     }
 }
 
+/// What runs into the client's timeout is made smaller at once, and not repeated before.
+#[tokio::test(start_paused = true)]
+async fn timeouts_are_not_repeated_inside() {
+    let quota = Quota::new(Plan::builder("none").build().unwrap());
+    let server = Server::new(|_, seen| match span(seen).len() {
+        26.. => common::never(),
+        _ => fine(seen),
+    });
+    let api = ServiceBuilder::new()
+        .layer(PayloadTrimLayer::new(Numbers::default()))
+        .layer(RetryAfterLayer::new(&quota))
+        .layer(TimeoutLayer::new(10 * SECOND))
+        .service(server.clone());
+    let response = api.oneshot(ask(0..100)).await.unwrap();
+    assert_eq!(text(response).await.1, numbers(0..100));
+    assert_eq!(server.count(), 2 + 4);
+}
+
+/// Nobody waits for pieces of a way that is given up, and the server need not go on with them.
+#[tokio::test(start_paused = true)]
+async fn with_the_first_way_its_pieces_are_given_up() {
+    let open = Arc::new(());
+    let (guard, at_the_switch) = (open.clone(), Arc::new(Mutex::new(Vec::new())));
+    let seen_open = at_the_switch.clone();
+    let server = Server::new(move |_, seen| {
+        let span = span(seen);
+        if seen.path.starts_with("/light/") {
+            lock(&seen_open).push(Arc::strong_count(&guard));
+            return fine(seen);
+        }
+        let answer = match (span.start, span.len()) {
+            (_, 11..) | (10, _) => heavy(),
+            (0, _) => fine(seen),
+            _ => common::never(),
+        };
+        let guard = guard.clone();
+        Box::pin(async move {
+            let answer = answer.await;
+            drop(guard);
+            answer
+        })
+    });
+    let policy = Numbers {
+        floor: 10,
+        instead: Some("/light/"),
+        ..Numbers::default()
+    };
+    asked(&server, &PayloadTrimLayer::new(policy), 0..80).await;
+    // That of the test and that of the server itself.
+    assert_eq!(*lock(&at_the_switch), [2]);
+    assert_eq!(Arc::strong_count(&open), 2);
+}
+
+/// While the body of a request comes in, others use the place that was ready for it.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_reserved_while_a_body_is_read() {
+    let inside = ConcurrencyLimit::new(Server::fine(), 1);
+    let mut api = PayloadTrimLayer::new(Numbers::default()).layer(inside.clone());
+    let slow = [
+        common::Piece::Wait(60 * SECOND),
+        common::Piece::Data("x".into()),
+    ];
+    let body = PieceBody::new(slow).hint(SizeHint::with_exact(1));
+    let slow = ServiceExt::<Request<PieceBody>>::ready(&mut api)
+        .await
+        .unwrap();
+    let slow = tokio::spawn(slow.call(ask(0..50).map(|_| body)));
+    tokio::task::yield_now().await;
+    let quick = timeout(SECOND, inside.oneshot(common::get("a"))).await;
+    assert!(quick.is_ok(), "the place is kept");
+    assert_eq!(slow.await.unwrap().unwrap().status(), 200);
+}
 #[test]
 fn timeouts_are_known_however_they_are_wrapped() {
     use std::io::{Error, ErrorKind};
