@@ -123,12 +123,25 @@ impl StdError for QuotaError {
     }
 }
 
+/// What clients say when nobody could be reached: a request that was never sent cannot have been too much.
+const NOT_REACHED: [&str; 5] = [
+    "(connect)",
+    "connect error",
+    "connecting",
+    "connect time",
+    "connection time",
+];
+
 /// Whether an error, or one that it stems from, says that the time for an answer is over. Clients have types of their own for that,
 /// which only their text gives away.
 pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     let mut cause = Some(error);
     // What was not sent at all has no time that could be over.
     while let Some(error) = cause.filter(|cause| !cause.is::<QuotaError>()) {
+        let text = error.to_string().to_ascii_lowercase();
+        if NOT_REACHED.iter().any(|told| text.contains(told)) {
+            return false;
+        }
         let timed_out = match error.downcast_ref::<std::io::Error>() {
             Some(error) if error.kind() == std::io::ErrorKind::TimedOut => true,
             // Its source is that of the error in it, not that error itself.
@@ -137,7 +150,6 @@ pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
                 None => false,
             },
             None => {
-                let text = error.to_string().to_ascii_lowercase();
                 error.is::<tokio::time::error::Elapsed>()
                     || text.contains("timed out")
                     || text.contains("timeout")
@@ -149,4 +161,74 @@ pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Said(&'static str, Option<BoxError>);
+
+    impl fmt::Display for Said {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Said {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.1.as_ref().map(|source| &**source as _)
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_known_by_what_it_says_and_not_when_nobody_was_reached() {
+        let because = |text, source: BoxError| Said(text, Some(source));
+        let silent = || io::Error::from(io::ErrorKind::TimedOut);
+        for (error, expected) in [
+            (Said("request timed out", None), true),
+            (
+                because(
+                    "error sending request",
+                    Box::new(Said("operation timed out", None)),
+                ),
+                true,
+            ),
+            (
+                because("error reading a body from connection", Box::new(silent())),
+                true,
+            ),
+            (
+                Said("connection closed before message completed", None),
+                false,
+            ),
+            (because("client error (Connect)", Box::new(silent())), false),
+            (
+                because(
+                    "tcp connect error",
+                    Box::new(Said("deadline has elapsed", None)),
+                ),
+                false,
+            ),
+            (
+                because(
+                    "client error (SendRequest)",
+                    Box::new(Said("connection reset", None)),
+                ),
+                false,
+            ),
+        ] {
+            assert_eq!(is_timeout(&error), expected, "{error:?}");
+        }
+        let refused = io::Error::other(Said("request timed out", None));
+        assert!(is_timeout(&refused));
+        let unreachable = io::Error::new(
+            io::ErrorKind::TimedOut,
+            "Connection timed out (os error 110)",
+        );
+        assert!(!is_timeout(&unreachable));
+    }
 }

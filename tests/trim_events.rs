@@ -32,10 +32,12 @@ async fn events_name_properties_and_sizes_and_no_values() {
             {{"propertyName":"notes","operator":"CONTAINS_TOKEN","value":"*{EMAIL}"}},
             {{"propertyName":"hs_object_id","operator":"GT","value":"{ID}"}}]}}]}}"#
     );
-    let search = request(Method::POST, "/crm/v3/objects/contacts/search", SECRET)
-        .map(|_| Full::<bytes::Bytes>::from(body));
-    let layer = PayloadTrimLayer::new(hubspot::SearchPages::default());
-    let response = layer.layer(server).oneshot(search).await.unwrap();
+    let search = || {
+        let search = request(Method::POST, "/crm/v3/objects/contacts/search", SECRET);
+        search.map(|_| Full::<bytes::Bytes>::from(body.clone()))
+    };
+    let layer = || PayloadTrimLayer::new(hubspot::SearchPages::default());
+    let response = layer().layer(server).oneshot(search()).await.unwrap();
     let answer = response.into_body().collect().await.unwrap().to_bytes();
     assert!(answer.starts_with(b"{"));
 
@@ -69,6 +71,14 @@ async fn events_name_properties_and_sizes_and_no_values() {
         "seconds=90",
     ] {
         assert!(done[0].contains(field), "{field}: {}", done[0]);
+    }
+    let hopeless = layer().layer(Server::new(|_, _| at_once(504, &[], "")));
+    let response = hopeless.oneshot(search()).await.unwrap();
+    assert_eq!(response.status(), 504);
+    let failed = capture.events("tower_quota::trim_failed");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    for field in ["asked=200", "tried=1", "too_heavy=9", "status=504"] {
+        assert!(failed[0].contains(field), "{field}: {}", failed[0]);
     }
     let text = capture.text();
     for planted in [SECRET, EMAIL, ID, "planted"] {

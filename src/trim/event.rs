@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::Trimmed;
@@ -21,7 +22,7 @@ pub(super) struct Diary {
     shape: Shape,
     units: usize,
     begun: Instant,
-    hinted: bool,
+    failures: u32,
 }
 
 impl Diary {
@@ -31,7 +32,7 @@ impl Diary {
             shape,
             units,
             begun: Clock::instant_now(),
-            hinted: false,
+            failures: 0,
         }
     }
 
@@ -65,10 +66,10 @@ impl Diary {
             goes_on,
             seconds = self.elapsed().as_secs_f64(),
         );
-        if self.hinted {
+        self.failures += 1;
+        if self.failures > 1 {
             return;
         }
-        self.hinted = true;
         for hint in question.hints().into_iter().take(MOST_HINTS) {
             tracing::info!(
                 target: "tower_quota::heavy_hint",
@@ -101,5 +102,26 @@ impl Diary {
             seconds = self.elapsed().as_secs_f64(),
         );
         trimmed
+    }
+
+    /// The caller gets something else: what the server said last, or an error.
+    pub(super) fn failed(&self, job: &Job, status: Option<StatusCode>) {
+        // Otherwise it was no matter of size.
+        if self.failures == 0 && job.tally.pieces == 0 {
+            return;
+        }
+        tracing::info!(
+            target: "tower_quota::trim_failed",
+            account = %self.account,
+            route = %self.shape.route,
+            shape = %self.shape.detail,
+            asked = self.units,
+            tried = job.size(),
+            way = %job.way(),
+            pieces = job.tally.pieces,
+            too_heavy = self.failures,
+            status = status.map(|status| status.as_u16()),
+            seconds = self.elapsed().as_secs_f64(),
+        );
     }
 }

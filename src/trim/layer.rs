@@ -55,7 +55,8 @@ impl PayloadTrimLayer {
     }
 
     /// Sets how large the answers to all pieces of one request may be together, in bytes; 64 MiB at first. Beyond that the caller
-    /// gets a [`TrimError`](super::TrimError). The answer to a request that is sent whole is not looked at and may be of any size.
+    /// gets a [`TrimError`](super::TrimError). While they are read, the answers to pieces that are under way at the same time may come
+    /// to as much each. The answer to a request that is sent whole is not looked at and may be of any size.
     #[must_use]
     pub fn max_answer(self, bytes: u64) -> Self {
         self.with(|setup| setup.max_answer = bytes)

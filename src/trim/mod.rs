@@ -57,6 +57,8 @@
 //! | `tower_quota::heavy_hint` | info | `account`, `route`, `hint`: what makes the request slow; after the first failure of a request |
 //! | `tower_quota::trimmed` | info | `account`, `route`, `shape`, `asked`, `worked` (units per piece), `way`, `pieces`, `too_heavy`, `dropped`, `seconds` |
 //!
+//! | `tower_quota::trim_failed` | info | the same, with `tried` (units per piece at the end) and `status` in place of `worked` and `dropped`; the caller gets the failure |
+//!
 //! None of them holds a value of a filter, an id or a token.
 //!
 //! # Readiness, memory, cancel safety

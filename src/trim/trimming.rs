@@ -201,6 +201,8 @@ where
                     Poll::Ready(ended) => {
                         has_ended = true;
                         if let Some(answer) = self.ended(at, ended) {
+                            let status = answer.as_ref().map(Response::status).ok();
+                            self.diary.failed(&self.job, status);
                             return Poll::Ready(answer);
                         }
                         // It is another one now, or none.
@@ -320,7 +322,10 @@ where
     fn conclude(&mut self) -> Option<Answer<RB>> {
         let whole = match self.job.conclude()? {
             Ok(whole) => whole,
-            Err(why) => return Some(Err(self.unfit(why))),
+            Err(why) => {
+                self.diary.failed(&self.job, None);
+                return Some(Err(self.unfit(why)));
+            }
         };
         let parts = self.last.take()?;
         let trimmed = self.diary.done(&self.job, &whole);

@@ -54,7 +54,10 @@ impl ByIds {
 
 impl Question for ByIds {
     fn shape(&self) -> Shape {
-        self.inputs.shape()
+        // Apart from the caller's own batch reads, for which there is no other way to ask.
+        let shape = self.inputs.shape();
+        let detail = format!("{}, of a search", shape.detail);
+        Shape::new(shape.route, detail)
     }
 
     fn size(&self) -> usize {
