@@ -12,6 +12,74 @@ use crate::request::{RequestHead, TooHeavy};
 ///
 /// `hubspot::SearchPages` is one, `trim::CursorPages` another. The layer does the rest: it halves, remembers, sends the pieces, and hands
 /// a failure back.
+///
+/// # Example
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::ops::Range;
+///
+/// use bytes::Bytes;
+/// use http::{Response, StatusCode};
+/// use tower_quota::PayloadTrimLayer;
+/// use tower_quota::request::RequestHead;
+/// use tower_quota::trim::{Finished, Piece, Question, Shape, Taken, TrimPolicy, Whole};
+///
+/// /// `GET /readings?of=a,b,c` answers one line for each sensor, in the order in which they are named.
+/// struct Readings;
+///
+/// impl TrimPolicy for Readings {
+///     fn concerns(&self, request: &RequestHead<'_>) -> bool {
+///         request.method == http::Method::GET && request.uri.path() == "/readings"
+///     }
+///
+///     fn question(&self, request: &RequestHead<'_>, _body: &Bytes) -> Option<Box<dyn Question>> {
+///         let sensors = request.uri.query()?.strip_prefix("of=")?.split(',').map(str::to_owned).collect();
+///         Some(Box::new(Asked { sensors, lines: BTreeMap::new() }))
+///     }
+/// }
+///
+/// struct Asked {
+///     sensors: Vec<String>,
+///     /// By the first sensor that they answer.
+///     lines: BTreeMap<usize, String>,
+/// }
+///
+/// impl Question for Asked {
+///     fn shape(&self) -> Shape {
+///         Shape::new("GET /readings", "")
+///     }
+///
+///     fn size(&self) -> usize {
+///         self.sensors.len()
+///     }
+///
+///     fn piece(&self, span: Range<usize>) -> Option<Piece> {
+///         let target = format!("/readings?of={}", self.sensors[span].join(","));
+///         Some(Piece::new().target(target.parse().ok()?))
+///     }
+///
+///     fn take(&mut self, span: Range<usize>, answer: &Response<Bytes>) -> Taken {
+///         if answer.status() != StatusCode::OK {
+///             return Taken::Foreign;
+///         }
+///         let text = String::from_utf8_lossy(answer.body()).into_owned();
+///         if text.lines().count() != span.len() {
+///             return Taken::Unfit("not one line for each sensor".into());
+///         }
+///         self.lines.insert(span.start, text);
+///         Taken::UpTo(span.end)
+///     }
+///
+///     fn finish(self: Box<Self>) -> Finished {
+///         let body: String = self.lines.into_values().collect();
+///         Finished::Answer(Whole { status: StatusCode::OK, body: body.into(), dropped: Vec::new() })
+///     }
+/// }
+///
+/// let layer = PayloadTrimLayer::new(Readings);
+/// # let _ = layer;
+/// ```
 pub trait TrimPolicy: Send + Sync + 'static {
     /// Whether a request of this kind may be heavy at all. Called once per request, on the fast path; the body of a request for
     /// which it says no is never looked at.
