@@ -8,7 +8,7 @@
 //!
 //! Every run has its own runtime in paused time. All have the whole stack for HubSpot around them: five searches per second, counted
 //! in true rolling windows, with a network and answers that take 200 to 600 ms. What is too heavy takes 30 s to fail. One
-//! caller asks for page after page.
+//! caller asks for page after page; in one row five callers begin at the same time, so that none can know what the others learn.
 //!
 //! Ends with exit code 1 when the layer does not bring every record exactly once, pays for more than one failure after the first
 //! page, or is ever refused.
@@ -16,24 +16,27 @@
 mod support;
 
 use std::collections::HashSet;
+use std::fmt::Debug;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tower::{Layer, ServiceExt};
+use tokio::task::JoinSet;
+use tower::{Layer, Service, ServiceExt};
 use tower_quota::clock::Clock;
 use tower_quota::hubspot::{self, SearchPages, Tier};
 use tower_quota::plan::{Assumed, ColdStart, Zone};
 use tower_quota::sim::{Cost, Latency, Sim};
 use tower_quota::stack::StackLayer;
-use tower_quota::{PayloadTrimLayer, Quota};
+use tower_quota::{BoxError, PayloadTrimLayer, Quota};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const RECORDS: usize = 10_000;
-const BEARS: u64 = 25;
+const BEARS: usize = 25;
 const PROPERTIES: [&str; 2] = ["email", "city"];
 /// 200, 100, 50.
 const LEARNING: u64 = 3;
@@ -41,19 +44,29 @@ const LEARNING: u64 = 3;
 /// One row of the table.
 struct Way {
     name: &'static str,
-    limit: u64,
+    limit: usize,
+    /// So many callers share the pages.
+    readers: usize,
     stack: fn(&Quota) -> StackLayer,
 }
 
-const WAYS: [Way; 4] = [
+const WAYS: [Way; 5] = [
     Way {
         name: "PayloadTrimLayer",
         limit: 200,
+        readers: 1,
+        stack: hubspot::stack,
+    },
+    Way {
+        name: "the same, five readers at once",
+        limit: 200,
+        readers: 5,
         stack: hubspot::stack,
     },
     Way {
         name: "the same, nothing remembered",
         limit: 200,
+        readers: 1,
         stack: |quota| {
             let trim = PayloadTrimLayer::new(SearchPages::default());
             StackLayer::new(quota).trim_with(trim.quota(quota).max_shapes(0))
@@ -62,11 +75,13 @@ const WAYS: [Way; 4] = [
     Way {
         name: "repeated only",
         limit: 200,
+        readers: 1,
         stack: StackLayer::new,
     },
     Way {
         name: "pages of 25, if it were known",
         limit: BEARS,
+        readers: 1,
         stack: StackLayer::new,
     },
 ];
@@ -85,7 +100,7 @@ fn simulator() -> Sim {
     let sim = Sim::builder()
         .latency(Latency::WAN)
         .service_time(Latency::uniform(200 * MILLISECOND, 600 * MILLISECOND))
-        .cost(Cost::new(BEARS * (1 + PROPERTIES.len() as u64)))
+        .cost(Cost::new((BEARS * (1 + PROPERTIES.len())) as u64))
         .seed(1)
         .build()
         .expect("the simulator is sound");
@@ -99,7 +114,7 @@ fn simulator() -> Sim {
     sim
 }
 
-fn search(limit: u64, after: &Value) -> Request<Full<Bytes>> {
+fn search(limit: usize, after: usize) -> Request<Full<Bytes>> {
     let body = json!({"limit": limit, "properties": PROPERTIES, "after": after});
     Request::post("http://sim/crm/v3/objects/contacts/search")
         .header("authorization", "Bearer one")
@@ -108,16 +123,16 @@ fn search(limit: u64, after: &Value) -> Request<Full<Bytes>> {
         .expect("the request is sound")
 }
 
-async fn page_through(way: &Way) -> Seen {
-    let quota = Quota::builder(hubspot::api(Tier::Professional, Zone::UTC))
-        .cold_start(ColdStart::Assume(Assumed::Empty))
-        .build();
-    let sim = simulator();
-    let api = (way.stack)(&quota).layer(sim.service());
-    let clock = Clock::system();
-    let (mut ids, mut after) = (Vec::new(), Value::Null);
-    loop {
-        let response = api.clone().oneshot(search(way.limit, &after)).await;
+/// The ids on one page of every `readers`, from page `first` on.
+async fn read<S, B>(api: S, limit: usize, readers: usize, first: usize) -> Vec<String>
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = BoxError> + Clone,
+    S::Future: Send,
+    B: Body<Data = Bytes, Error: Debug>,
+{
+    let mut ids = Vec::new();
+    for after in (first * limit..RECORDS).step_by(limit * readers) {
+        let response = api.clone().oneshot(search(limit, after)).await;
         let response = response.expect("there is an answer");
         if !response.status().is_success() {
             break;
@@ -127,11 +142,25 @@ async fn page_through(way: &Way) -> Seen {
         let answer: Value = serde_json::from_slice(&body).expect("the answer is JSON");
         let results = answer["results"].as_array().into_iter().flatten();
         ids.extend(results.map(|record| record["id"].to_string()));
-        after = answer["paging"]["next"]["after"].clone();
-        if after.is_null() {
-            break;
-        }
+        let next = after + limit;
+        let expected = (next < RECORDS).then(|| next.to_string());
+        assert_eq!(
+            answer["paging"]["next"]["after"].as_str(),
+            expected.as_deref()
+        );
     }
+    ids
+}
+
+async fn page_through(way: &Way) -> Seen {
+    let quota = Quota::builder(hubspot::api(Tier::Professional, Zone::UTC))
+        .cold_start(ColdStart::Assume(Assumed::Empty))
+        .build();
+    let sim = simulator();
+    let api = (way.stack)(&quota).layer(sim.service());
+    let clock = Clock::system();
+    let readers = (0..way.readers).map(|first| read(api.clone(), way.limit, way.readers, first));
+    let ids = readers.collect::<JoinSet<_>>().join_all().await.concat();
     let stats = sim.stats();
     Seen {
         records: ids.len(),
@@ -213,6 +242,7 @@ fn to_json(table: &[Seen], passed: bool) -> Value {
         json!({
             "way": way.name,
             "limit": way.limit,
+            "readers": way.readers,
             "requests": seen.requests,
             "too_heavy": seen.too_heavy,
             "refused": seen.refused,

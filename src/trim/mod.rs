@@ -14,6 +14,7 @@
 //! * The size that worked is remembered for each account and [`Shape`], and tried first next time. After 256 pieces without trouble a
 //!   larger one is tried once; when that fails, after 512, and so on. Of a request that was given up, or whose deadline passed,
 //!   before any size worked, it is remembered how far it came, and the next one goes on from there.
+//!   Callers who meet a new shape at the same moment each pay for learning it.
 //! * A single failure of a size that is known to work is taken for an accident: that piece alone is asked in halves.
 //! * If a piece fails for good, the caller gets that failure as the server sent it; never a part for the whole. What the pieces hold
 //!   is checked, and what does not fit together is a [`TrimError`].
