@@ -17,6 +17,9 @@
 //! Which status means what is a matter of the API's [`SignalReader`](crate::signal::SignalReader); these are those of
 //! [`StandardSignals`](crate::signal::StandardSignals).
 //!
+//! A request that carries [`TooHeavy`](crate::request::TooHeavy) and ends so is given back at once, whatever the table says: a layer
+//! further outside asks for less.
+//!
 //! Whether a request reads or writes is a matter of the API's [`Routes`](crate::request::Routes), not of its method alone: a search
 //! is a read although it is a `POST`. A caller who knows better attaches [`Idempotent`](crate::request::Idempotent).
 //!

@@ -17,13 +17,14 @@ pub(super) fn of_response<B>(
     quota: &Quota,
     ticket: &Ticket,
     headroom: Headroom,
+    heavy: Option<TooHeavy>,
     response: &mut Response<B>,
 ) -> Evidence {
     if let Some(signals) = quota.noted(response) {
-        return of_signals(quota, ticket, headroom, response.status(), signals);
+        return of_signals(quota, ticket, headroom, heavy, response.status(), signals);
     }
     let signals = quota.read_once(ticket, response);
-    let evidence = of_signals(quota, ticket, headroom, response.status(), &signals);
+    let evidence = of_signals(quota, ticket, headroom, heavy, response.status(), &signals);
     quota.attach(signals, response);
     evidence
 }
@@ -32,9 +33,14 @@ fn of_signals(
     quota: &Quota,
     ticket: &Ticket,
     headroom: Headroom,
+    heavy: Option<TooHeavy>,
     status: StatusCode,
     signals: &Signals,
 ) -> Evidence {
+    // What somebody further outside answers by asking for less is the request's own weight.
+    if heavy.is_some_and(|heavy| heavy.is_status(status)) {
+        return Evidence::Nothing;
+    }
     match &signals.outcome {
         Outcome::Answered => Evidence::Answered {
             service_time: signals.service_time,

@@ -12,7 +12,6 @@ use super::Release;
 use super::evidence;
 use super::permit::{Enter, Permit};
 use crate::BoxError;
-use crate::core::concurrency::Evidence;
 use crate::quota::{Acquire, Delayed};
 use crate::request::TooHeavy;
 
@@ -177,13 +176,8 @@ fn settle<RB: Body>(
     }
     let shared = permit.shared();
     let headroom = shared.setup.settings.headroom;
-    let evidence = evidence::of_response(&shared.quota, permit.ticket(), headroom, &mut response);
-    let is_heavy = heavy.is_some_and(|heavy| heavy.is_status(response.status()));
-    let evidence = if is_heavy {
-        Evidence::Nothing
-    } else {
-        evidence
-    };
+    let (quota, ticket) = (&shared.quota, permit.ticket());
+    let evidence = evidence::of_response(quota, ticket, headroom, heavy, &mut response);
     match shared.setup.release {
         Release::Head => {
             permit.over(&evidence);

@@ -252,7 +252,7 @@ impl Quota {
         self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keys(&self, head: RequestHead<'_>) -> Keys {
+    pub(crate) fn keys(&self, head: RequestHead<'_>) -> Keys {
         self.0.fingerprinter.keys(&self.0.source, head)
     }
 

@@ -36,7 +36,8 @@
 //!
 //! Each piece is the caller's request in all but its body or target: same headers, same extensions, so the same
 //! [`Lane`](crate::request::Lane) and [`Deadline`](crate::request::Deadline). After the deadline, what is too heavy is not
-//! made smaller, and the caller gets the failure. Signatures over the body must be made further inside. `accept-encoding` is left out of pieces.
+//! made smaller, and the caller gets the failure. Signatures over the body must be made further inside. `accept-encoding` is left
+//! out of pieces.
 //!
 //! # What may change between two pieces
 //!
@@ -57,7 +58,6 @@
 //! | `tower_quota::too_heavy` | debug | `account`, `route`, `status` or `timeout`, `asked` (units), `goes_on`, `seconds` since the request came |
 //! | `tower_quota::heavy_hint` | info | `account`, `route`, `hint`: what makes the request slow; after the first failure of a request |
 //! | `tower_quota::trimmed` | info | `account`, `route`, `shape`, `asked`, `worked` (units per piece), `way`, `pieces`, `too_heavy`, `dropped`, `seconds` |
-//!
 //! | `tower_quota::trim_failed` | info | the same, with `tried` (units per piece at the end) and `status` in place of `worked` and `dropped`; the caller gets the failure |
 //!
 //! None of them holds a value of a filter, an id or a token.

@@ -62,7 +62,7 @@ impl Account {
     pub(super) fn of(&self, head: RequestHead<'_>) -> Fingerprint {
         match self {
             Self::Own(fingerprinter) => fingerprinter.keys(&TokenSource::default(), head).account,
-            Self::Of(quota) => quota.ticket(head).keys.account,
+            Self::Of(quota) => quota.keys(head).account,
         }
     }
 }

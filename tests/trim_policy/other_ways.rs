@@ -9,12 +9,20 @@ use tower_quota::trim::{Dropped, TrimError};
 use crate::common::{Server, lock};
 use crate::numbers::{Numbers, ask, asked, fine, heavy, numbers, server, spans, text};
 
+/// A server that bears nothing but requests at `path`, until it is told that it is well.
+fn only(path: &'static str) -> (Server, Arc<Mutex<bool>>) {
+    let is_well = Arc::new(Mutex::new(false));
+    let health = is_well.clone();
+    let server = Server::new(move |_, seen| {
+        let bears = seen.path.starts_with(path) || *lock(&health);
+        if bears { fine(seen) } else { heavy() }
+    });
+    (server, is_well)
+}
+
 #[tokio::test(start_paused = true)]
 async fn below_the_floor_another_way_is_asked_and_remembered() {
-    let server = Server::new(|_, seen| match seen.path.starts_with("/light/") {
-        true => fine(seen),
-        false => heavy(),
-    });
+    let (server, _) = only("/light/");
     let policy = Numbers {
         floor: 10,
         instead: Some("/light/"),
@@ -32,15 +40,7 @@ async fn below_the_floor_another_way_is_asked_and_remembered() {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_way_is_tried_again_after_a_run_and_kept_when_it_works() {
-    let is_well = Arc::new(Mutex::new(false));
-    let health = is_well.clone();
-    let server =
-        Server::new(
-            move |_, seen| match seen.path.starts_with("/light/") || *lock(&health) {
-                true => fine(seen),
-                false => heavy(),
-            },
-        );
+    let (server, is_well) = only("/light/");
     let policy = Numbers {
         floor: 10,
         instead: Some("/light/"),
@@ -69,10 +69,7 @@ async fn the_first_way_is_tried_again_after_a_run_and_kept_when_it_works() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_left_out_is_said() {
-    let server = Server::new(|_, seen| match seen.path.starts_with("/kept/") {
-        true => fine(seen),
-        false => heavy(),
-    });
+    let (server, _) = only("/kept/");
     let policy = Numbers {
         instead: Some("/kept/"),
         floor: 100,
@@ -88,15 +85,7 @@ async fn what_was_left_out_is_said() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_left_out_before_the_whole_was_asked_for() {
-    let is_well = Arc::new(Mutex::new(false));
-    let health = is_well.clone();
-    let server =
-        Server::new(
-            move |_, seen| match seen.path.starts_with("/kept/") || *lock(&health) {
-                true => fine(seen),
-                false => heavy(),
-            },
-        );
+    let (server, is_well) = only("/kept/");
     let policy = Numbers {
         instead: Some("/kept/"),
         floor: 10,

@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 
 use super::answer::Record;
 use super::errors::{is_not_found, named};
-use super::inputs::{Input, Inputs, MOST_RECORDS, fewer, shape};
+use super::inputs::{Input, Inputs, MOST_INPUTS, fewer, shape};
 use super::json::{Members, array, slice, utf8};
 use super::pages::Pages;
 use super::search::{Search, Way};
@@ -48,7 +48,7 @@ impl ByIds {
             gone: HashSet::new(),
             singly: false,
         };
-        wanted.go_on(MOST_RECORDS)
+        wanted.go_on(MOST_INPUTS)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::json::{Object, quoted};
 use crate::trim::{Piece, Shape, Taken};
 
 /// "At most 100 inputs."
-pub(super) const MOST_RECORDS: usize = 100;
+pub(super) const MOST_INPUTS: usize = 100;
 
 /// What is asked for by one id. Inputs that are alike in it stay together, so that the server sees them as it would have.
 #[derive(Clone, Debug)]

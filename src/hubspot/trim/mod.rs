@@ -19,7 +19,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use self::hints::clip;
 use self::pages::Pages;
 use self::reads::Reads;
-use self::search::{MOST as MOST_RECORDS, Search, Way};
+use self::search::{MOST_PER_PAGE, Search, Way};
 use super::routes::Many;
 use crate::ConfigError;
 use crate::request::RequestHead;
@@ -110,8 +110,8 @@ impl SearchPages {
     ///
     /// [`ConfigError`] when it is out of range.
     pub fn floor(mut self, records: usize) -> Result<Self, ConfigError> {
-        if !(1..=MOST_RECORDS).contains(&records) {
-            let problem = format!("must be between 1 and {MOST_RECORDS}, is {records}");
+        if !(1..=MOST_PER_PAGE).contains(&records) {
+            let problem = format!("must be between 1 and {MOST_PER_PAGE}, is {records}");
             return Err(ConfigError::new("floor", problem));
         }
         Arc::make_mut(&mut self.settings).floor = records;

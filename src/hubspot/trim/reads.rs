@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use super::answer::{Answer, Joined};
 use super::errors::NotFound;
 use super::hints::many_properties;
-use super::inputs::{Input, Inputs, MOST_RECORDS, fewer, shape};
+use super::inputs::{Input, Inputs, MOST_INPUTS, fewer, shape};
 use super::json::utf8;
 use crate::hubspot::routes::Many;
 use crate::json::{Object, list};
@@ -53,7 +53,7 @@ impl Reads {
         let most = match many {
             Many::Associations => MOST_ASSOCIATIONS,
             _ if history > 0 => MOST_WITH_HISTORY,
-            _ => MOST_RECORDS,
+            _ => MOST_INPUTS,
         };
         if list.is_empty() || list.len() > most {
             return None;

@@ -17,7 +17,7 @@ use crate::trim::Shape;
 
 /// "default 10, max 200", and no query shows more than 10,000 results.
 const DEFAULT_LIMIT: u64 = 10;
-pub(super) const MOST: usize = 200;
+pub(super) const MOST_PER_PAGE: usize = 200;
 const CAP: u64 = 10_000;
 /// "If the body of your request exceeds 3,000 characters, a 400 error will be returned."
 const LONGEST: usize = 3_000;
@@ -72,7 +72,8 @@ impl Search {
         let after = object.value("after").ok()?;
         let after = after.filter(|after| after.get() != "\"\"");
         let after = after.map_or(Some(0), count)?;
-        let is_in_range = (1..=MOST as u64).contains(&limit) && after.saturating_add(limit) <= CAP;
+        let is_in_range =
+            (1..=MOST_PER_PAGE as u64).contains(&limit) && after.saturating_add(limit) <= CAP;
         if !is_in_range {
             return None;
         }
