@@ -109,11 +109,13 @@
 
 mod api;
 pub mod backoff;
+pub mod batch;
 pub mod body;
 pub mod clock;
 pub mod concurrency;
 pub mod core;
 mod error;
+mod head;
 #[cfg(feature = "hubspot")]
 pub mod hubspot;
 #[cfg(feature = "json")]

@@ -40,6 +40,7 @@
 //! ```
 
 mod body;
+mod json;
 mod routes;
 mod signals;
 mod tier;

@@ -1,30 +1,12 @@
 //! Heads and bodies: of the requests for pieces, and of the answer that the caller gets.
 
-use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderValue,
-    LAST_MODIFIED, TRAILER, TRANSFER_ENCODING,
-};
-use http::{HeaderName, Response, Uri, request, response};
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Response, request, response};
 
 use super::policy::{Piece, Whole};
 use super::{DROPPED_HEADER, Dropped, Trimmed};
 use crate::body::HeldBody;
-use crate::plan::RouteClass;
-
-/// What speaks of the very bytes of a body, and is not true of another one.
-const OF_THE_BYTES: [HeaderName; 11] = [
-    CONTENT_ENCODING,
-    TRANSFER_ENCODING,
-    ETAG,
-    LAST_MODIFIED,
-    ACCEPT_RANGES,
-    TRAILER,
-    HeaderName::from_static("content-md5"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
-    CONTENT_LENGTH,
-];
+use crate::head;
 
 /// Makes the head of the original the head of a piece, and its body. `None` when the piece has no valid target.
 pub(super) fn piece<B>(
@@ -32,26 +14,17 @@ pub(super) fn piece<B>(
     piece: Piece,
     original: &HeldBody<B>,
 ) -> Option<HeldBody<B>> {
-    // The pieces are read here, whatever the caller can decode.
-    parts.headers.remove(ACCEPT_ENCODING);
+    head::for_a_layer(&mut parts.headers);
     if let Some(target) = piece.target {
-        if target.path() != parts.uri.path() {
-            // It was said of the original's path.
-            parts.extensions.remove::<RouteClass>();
-        }
-        let mut uri = std::mem::take(&mut parts.uri).into_parts();
-        uri.path_and_query = Some(target);
-        parts.uri = Uri::from_parts(uri).ok()?;
+        head::retarget(parts, target)?;
     }
     let Some(data) = piece.body else {
         return original.again();
     };
-    for name in OF_THE_BYTES {
-        if name == CONTENT_LENGTH && parts.headers.contains_key(&name) {
-            parts.headers.insert(name, data.len().into());
-        } else {
-            parts.headers.remove(name);
-        }
+    // A client that counts for itself is left to it.
+    match parts.headers.contains_key(CONTENT_LENGTH) {
+        true => head::rebody(&mut parts.headers, data.len()),
+        false => head::forget_body(&mut parts.headers),
     }
     Some(HeldBody::held(data, None))
 }
@@ -62,13 +35,8 @@ pub(super) fn whole<RB>(
     whole: Whole,
     trimmed: Trimmed,
 ) -> Response<HeldBody<RB>> {
-    for name in OF_THE_BYTES {
-        parts.headers.remove(name);
-    }
+    head::rebody(&mut parts.headers, whole.body.len());
     parts.status = whole.status;
-    parts
-        .headers
-        .insert(CONTENT_LENGTH, whole.body.len().into());
     parts.extensions.insert(trimmed);
     if !whole.dropped.is_empty() {
         // A name that no header can hold is in the extension all the same.

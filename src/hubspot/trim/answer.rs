@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use serde_json::value::RawValue;
 
 use super::errors::Errors;
-use super::json::{Members, array, count, id, slice};
+use crate::hubspot::json::{Members, array, count, id, slice};
 use crate::json::Object;
 use crate::trim::Taken;
 

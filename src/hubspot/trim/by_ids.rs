@@ -10,9 +10,9 @@ use http::{Response, StatusCode};
 use super::answer::Record;
 use super::errors::{is_not_found, named};
 use super::inputs::{Input, Inputs, MOST_INPUTS, fewer, shape};
-use super::json::{Members, array, slice, utf8};
 use super::pages::Pages;
 use super::search::{Search, Way};
+use crate::hubspot::json::{Members, array, slice, utf8};
 use crate::json::Object;
 use crate::trim::{Finished, Piece, Question, Shape, Taken, Whole};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::inputs::Input;
-use super::json::{Members, array, id, slice, utf8};
+use crate::hubspot::json::{Members, array, id, slice, utf8};
 use crate::json::{Object, quoted};
 
 /// What HubSpot says of records that are not there, and the category it says it with.

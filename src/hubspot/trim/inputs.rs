@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use super::answer::Answer;
 use super::errors::NotFound;
 use super::hints::up_to;
-use super::json::{Members, array, id, slice, utf8};
 use super::label;
+use crate::hubspot::json::{Members, array, id, slice, utf8};
 use crate::json::{Object, quoted};
 use crate::trim::{Piece, Shape, Taken};
 

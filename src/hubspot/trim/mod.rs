@@ -5,7 +5,7 @@ mod by_ids;
 mod errors;
 mod hints;
 mod inputs;
-mod json;
+
 mod pages;
 mod reads;
 mod search;

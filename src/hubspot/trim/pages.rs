@@ -9,8 +9,8 @@ use http::{Response, StatusCode};
 
 use super::answer::{Answer, Joined};
 use super::by_ids::ByIds;
-use super::json::{count, utf8};
 use super::search::{Search, Way};
+use crate::hubspot::json::{count, utf8};
 use crate::json::Object;
 use crate::trim::{Finished, Piece, Question, Shape, Taken, Whole};
 

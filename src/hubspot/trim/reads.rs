@@ -9,7 +9,7 @@ use super::answer::{Answer, Joined};
 use super::errors::NotFound;
 use super::hints::many_properties;
 use super::inputs::{Input, Inputs, MOST_INPUTS, fewer, shape};
-use super::json::utf8;
+use crate::hubspot::json::utf8;
 use crate::hubspot::routes::Many;
 use crate::json::{Object, list};
 use crate::request::RequestHead;

@@ -9,8 +9,8 @@ use http::Uri;
 use http::uri::PathAndQuery;
 
 use super::hints::Filters;
-use super::json::{Members, array, compact, count};
 use super::{Settings, label};
+use crate::hubspot::json::{Members, array, compact, count};
 use crate::json::{Object, list, quoted, text};
 use crate::request::RequestHead;
 use crate::trim::Shape;
