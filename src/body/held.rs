@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::gather::Gather;
+use super::gather::{Gather, Gathered};
 
 pin_project! {
     /// A body that is held in memory, or passed through as it streams.
@@ -50,6 +50,14 @@ impl<B> HeldBody<B> {
         match &self.inner {
             Inner::Held { data, trailers } => Some(Self::held(data.clone(), trailers.clone())),
             Inner::Stream { .. } => None,
+        }
+    }
+
+    /// What is held, or the body that streams.
+    pub(crate) fn into_held(self) -> Result<Gathered, Self> {
+        match self.inner {
+            Inner::Held { data, trailers } => Ok(Gathered { data, trailers }),
+            Inner::Stream { .. } => Err(self),
         }
     }
 
