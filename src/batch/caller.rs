@@ -5,13 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response, request};
+use http::{Request, Response, request};
 use http_body::Body;
 use tower_service::Service;
 
 use super::board::Way;
-use super::crew::{Call, Verdict};
+use super::crew::{Answer, Call, Verdict};
 use super::event::Diary;
 use super::flight::Flight;
 use super::group::Group;
@@ -55,8 +54,8 @@ struct Understood {
 /// What becomes of a caller.
 pub(super) enum Turned<B> {
     /// He sends this himself.
-    Alone(Request<HeldBody<B>>, Alone),
-    Answer(Response<Bytes>, Option<HeaderMap>),
+    Alone(Box<Request<HeldBody<B>>>, Alone),
+    Answer(Box<Answer>),
     Lost(BoxError),
 }
 
@@ -160,16 +159,15 @@ where
         &self,
         parts: request::Parts,
         body: HeldBody<B>,
-    ) -> Result<Understood, Request<HeldBody<B>>> {
+    ) -> Result<Understood, Box<Request<HeldBody<B>>>> {
         let setup = &self.shared.setup;
-        let body = match body.into_held() {
-            Ok(body) => body,
-            Err(body) => return Err(Request::from_parts(parts, body)),
-        };
         let head = RequestHead::from(&parts);
-        let Some(Single { operation, input }) = setup.policy.single(&head, &body.data) else {
-            let body = HeldBody::held(body.data, body.trailers);
-            return Err(Request::from_parts(parts, body));
+        let understood = body.gathered().and_then(|body| {
+            let single = setup.policy.single(&head, &body.data)?;
+            Some((body, single))
+        });
+        let Some((body, Single { operation, input })) = understood else {
+            return Err(Box::new(Request::from_parts(parts, body)));
         };
         let ticket = setup.account.ticket(head);
         let group = Group::of(&setup.fingerprinter, &head, ticket.keys, &*operation);
@@ -236,7 +234,7 @@ where
 
     fn settle(&self, verdict: Verdict, group: Group) -> Turned<B> {
         match verdict {
-            Verdict::Answer(answer, trailers) => Turned::Answer(answer, trailers),
+            Verdict::Answer(answer) => Turned::Answer(answer),
             Verdict::Alone(call) => alone(call, UnderWay::single(&self.shared, group)),
             Verdict::Lost(error) => Turned::Lost(error),
         }
@@ -264,5 +262,5 @@ fn alone<B>(mut call: Box<Call>, under_way: UnderWay) -> Turned<B> {
     let alone = Alone::new(under_way, &mut call);
     let Call { parts, body, .. } = *call;
     let body = HeldBody::held(body.data, body.trailers);
-    Turned::Alone(Request::from_parts(parts, body), alone)
+    Turned::Alone(Box::new(Request::from_parts(parts, body)), alone)
 }

@@ -41,10 +41,17 @@ pub(super) struct Call {
 /// What becomes of a caller.
 pub(super) enum Verdict {
     /// He gets this.
-    Answer(Response<Bytes>, Option<HeaderMap>),
+    Answer(Box<Answer>),
     /// He sends his call himself.
     Alone(Box<Call>),
     Lost(BoxError),
+}
+
+/// The answer for one caller.
+#[derive(Clone)]
+pub(super) struct Answer {
+    pub(super) response: Response<Bytes>,
+    pub(super) trailers: Option<HeaderMap>,
 }
 
 /// The callers of one batch.
@@ -77,7 +84,7 @@ enum Seat {
         call: Option<Box<Call>>,
         waker: Option<Waker>,
     },
-    Settled(Box<Verdict>),
+    Settled(Verdict),
     Gone,
 }
 
@@ -276,7 +283,7 @@ impl Crew {
         for (seat, verdict) in verdicts {
             match state.seats.get_mut(seat) {
                 Some(waiting @ Seat::Waiting { .. }) => {
-                    let settled = Seat::Settled(Box::new(verdict));
+                    let settled = Seat::Settled(verdict);
                     if let Seat::Waiting { call, waker } = std::mem::replace(waiting, settled) {
                         wakers.extend(waker);
                         calls.extend(call);
@@ -329,7 +336,7 @@ impl State {
             return None;
         }
         match std::mem::replace(place, Seat::Gone) {
-            Seat::Settled(verdict) => Some(*verdict),
+            Seat::Settled(verdict) => Some(verdict),
             _ => None,
         }
     }

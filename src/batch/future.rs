@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::caller::{Caller, Turned};
+use super::crew::Answer;
 use super::guard::Alone;
 use super::shared::Shared;
 use crate::BoxError;
@@ -83,12 +84,13 @@ where
             let answer = match state.as_mut().project() {
                 StateProj::Gather { caller } => match ready!(caller.poll(cx)) {
                     Turned::Alone(request, alone) => {
-                        let call = Some((caller.inner.clone(), request));
+                        let call = Some((caller.inner.clone(), *request));
                         state.set(State::Ready { call, alone });
                         continue;
                     }
-                    Turned::Answer(answer, trailers) => {
-                        Ok(answer.map(|data| HeldBody::held(data, trailers)))
+                    Turned::Answer(answer) => {
+                        let Answer { response, trailers } = *answer;
+                        Ok(response.map(|data| HeldBody::held(data, trailers)))
                     }
                     Turned::Lost(error) => Err(error),
                 },

@@ -12,7 +12,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::answer;
-use super::crew::{Call, Verdict};
+use super::crew::{Answer, Call, Verdict};
 use super::error::{BatchError, Lost};
 use super::flight::Flight;
 use super::policy::{Input, Part, Split};
@@ -180,8 +180,11 @@ impl Flight {
             Split::Whole => {
                 let callers = callers(&members);
                 let whole = |seat| {
-                    let answer = answer::whole(&answer, callers);
-                    (seat, Verdict::Answer(answer, trailers.clone()))
+                    let own = Answer {
+                        response: answer::whole(&answer, callers),
+                        trailers: trailers.clone(),
+                    };
+                    (seat, Verdict::Answer(Box::new(own)))
                 };
                 self.crew.settle(seats(&members).map(whole));
                 Vec::new()
@@ -219,8 +222,12 @@ impl Flight {
         for member in members {
             match parts.next() {
                 Some(Part::Answer(status, body)) => {
-                    let own = answer::own(answer, status, body, callers);
-                    let own = |(seat, _): &(usize, _)| (*seat, Verdict::Answer(own.clone(), None));
+                    let own = Answer {
+                        response: answer::own(answer, status, body, callers),
+                        trailers: None,
+                    };
+                    let own =
+                        |(seat, _): &(usize, _)| (*seat, Verdict::Answer(Box::new(own.clone())));
                     self.crew.settle(member.calls.iter().map(own));
                 }
                 Some(Part::Alone) => self.leave_alone(vec![member]),

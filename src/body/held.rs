@@ -47,17 +47,18 @@ impl<B> HeldBody<B> {
 
     /// The same body once more, if it is held.
     pub(crate) fn again(&self) -> Option<Self> {
-        match &self.inner {
-            Inner::Held { data, trailers } => Some(Self::held(data.clone(), trailers.clone())),
-            Inner::Stream { .. } => None,
-        }
+        self.gathered()
+            .map(|held| Self::held(held.data, held.trailers))
     }
 
-    /// What is held, or the body that streams.
-    pub(crate) fn into_held(self) -> Result<Gathered, Self> {
-        match self.inner {
-            Inner::Held { data, trailers } => Ok(Gathered { data, trailers }),
-            Inner::Stream { .. } => Err(self),
+    /// What is held, trailers included.
+    pub(crate) fn gathered(&self) -> Option<Gathered> {
+        match &self.inner {
+            Inner::Held { data, trailers } => Some(Gathered {
+                data: data.clone(),
+                trailers: trailers.clone(),
+            }),
+            Inner::Stream { .. } => None,
         }
     }
 
