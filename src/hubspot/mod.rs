@@ -39,7 +39,9 @@
 //! # Ok::<(), http::Error>(())
 //! ```
 
+mod answer;
 mod body;
+mod calls;
 mod json;
 mod routes;
 mod signals;
