@@ -26,6 +26,7 @@ mod daily;
 mod note;
 mod observe;
 mod patience;
+mod reserved;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -42,6 +43,7 @@ use self::daily::Parked;
 pub(crate) use self::note::Provisional;
 pub use self::observe::PlanCheck;
 pub(crate) use self::patience::Patience;
+pub(crate) use self::reserved::Reserved;
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
