@@ -35,6 +35,16 @@ impl Single {
             input,
         }
     }
+
+    /// What is done.
+    pub fn operation(&self) -> &dyn Operation {
+        &*self.operation
+    }
+
+    /// To what.
+    pub fn input(&self) -> &Input {
+        &self.input
+    }
 }
 
 impl fmt::Debug for Single {
@@ -151,6 +161,16 @@ impl Joined {
             content_type: HeaderValue::from_static("application/json"),
             body: json.into(),
         }
+    }
+
+    /// The path and query that it is sent to.
+    pub fn target(&self) -> &PathAndQuery {
+        &self.target
+    }
+
+    /// What is sent.
+    pub fn body(&self) -> &Bytes {
+        &self.body
     }
 
     /// With another method.
