@@ -46,7 +46,8 @@ fn main() {
             return;
         }
     }
-    let memory = PLANS.map(|(name, _)| (name, memory_in_new_process(name)));
+    let memory =
+        PLANS.map(|(name, _)| (name, support::of_new_process(&format!("{MEMORY_OF}{name}"))));
     let mut speed = Vec::new();
     for (name, plan) in PLANS {
         speed.push(Speed {
@@ -82,20 +83,10 @@ fn hubspot_plan() -> Plan {
     hubspot::plan(Tier::Professional, Zone::UTC)
 }
 
-/// In a process of its own, because an allocator gives little back: what one plan has freed would be used by the next.
-fn memory_in_new_process(plan: &str) -> Value {
-    let exe = std::env::current_exe().expect("this is a program");
-    let output = std::process::Command::new(exe)
-        .arg(format!("{MEMORY_OF}{plan}"))
-        .output();
-    let output = output.expect("it can be started again");
-    serde_json::from_slice(&output.stdout).expect("it prints JSON")
-}
-
 /// Bytes per token, `null` where the system does not tell.
 fn memory(plan: &Plan) -> Value {
-    let before = resident();
-    let per_token = || Some((resident()?.saturating_sub(before?)) as f64 / TOKENS as f64);
+    let before = support::resident();
+    let per_token = || Some((support::resident()?.saturating_sub(before?)) as f64 / TOKENS as f64);
     let mut ledger = Ledger::new(plan);
     let mut clock = Seconds(0);
     for token in 0..TOKENS {
@@ -160,14 +151,6 @@ fn request(ledger: &mut Ledger, now: Now, keys: Keys) {
     let sent = ledger.send(now, &mut permit, Tick::NEVER);
     assert!(sent.is_ok(), "nothing is paused");
     ledger.settle(now, permit, None);
-}
-
-/// Bytes in memory.
-fn resident() -> Option<u64> {
-    /// Of every Linux that this is likely to run on.
-    const PAGE: u64 = 4096;
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * PAGE)
 }
 
 struct Speed {

@@ -54,3 +54,20 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
         _ => format!("{:.2} %", 100.0 * part as f64 / whole as f64),
     }
 }
+
+/// Bytes in memory, where the system tells.
+pub(crate) fn resident() -> Option<u64> {
+    /// Of every Linux that this is likely to run on.
+    const PAGE: u64 = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(statm.split_whitespace().nth(1)?.parse::<u64>().ok()? * PAGE)
+}
+
+/// What this program prints as JSON when it is started once more with `flag`: memory is measured in a process of its own, because an
+/// allocator gives little back, and what one row has freed would be used by the next.
+pub(crate) fn of_new_process(flag: &str) -> serde_json::Value {
+    let exe = std::env::current_exe().expect("this is a program");
+    let output = std::process::Command::new(exe).arg(flag).output();
+    let output = output.expect("it can be started again");
+    serde_json::from_slice(&output.stdout).expect("it prints JSON")
+}
