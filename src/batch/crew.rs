@@ -124,10 +124,6 @@ impl Crew {
         self.number
     }
 
-    pub(super) fn most(&self) -> usize {
-        self.most
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -95,8 +95,7 @@ impl Flight {
                 }
             })
             .await;
-            let (gathered, most) = (crew.gathered(), crew.most());
-            let Leave::After(landed) = board.may_leave(self.group, gathered, most) else {
+            let Leave::After(landed) = board.may_leave(self.group, crew.gathered()) else {
                 return;
             };
             let must_go = poll_fn(|cx| {
