@@ -86,6 +86,15 @@ impl QuotaError {
     pub fn retry_at(&self) -> SystemTime {
         self.retry_at
     }
+
+    /// The same for somebody else who was refused with it. What it stems from is there only once.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            limit: self.limit.clone(),
+            source: None,
+            ..*self
+        }
+    }
 }
 
 impl fmt::Display for QuotaError {

@@ -107,6 +107,7 @@
 //! | `zones` | no | daily pools in named time zones (`Europe/Berlin`); asking HubSpot for the reset and the use of today |
 //! | `sim` | no | a quota-enforcing API to test against, in process and on a socket |
 
+mod account;
 mod api;
 pub mod backoff;
 pub mod batch;
@@ -136,6 +137,7 @@ pub mod trim;
 
 pub use self::api::Api;
 pub use self::backoff::RetryAfterLayer;
+pub use self::batch::BatchLayer;
 pub use self::concurrency::AdaptiveConcurrencyLayer;
 pub use self::error::{BoxError, ConfigError, QuotaError};
 pub use self::limit::TokenLimitLayer;

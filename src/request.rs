@@ -15,7 +15,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -225,10 +225,17 @@ impl Fingerprinter {
 
     /// `domain` keeps a token and an account of the same name apart.
     fn fingerprint(&self, domain: u8, secret: &[u8]) -> Fingerprint {
-        let half = |state: &RandomState| {
-            let mut hasher = state.build_hasher();
+        self.of(|hasher| {
             hasher.write_u8(domain);
             hasher.write(secret);
+        })
+    }
+
+    /// The fingerprint of whatever `write` gives to a hasher; it is called twice and must do the same each time.
+    pub(crate) fn of(&self, write: impl Fn(&mut DefaultHasher)) -> Fingerprint {
+        let half = |state: &RandomState| {
+            let mut hasher = state.build_hasher();
+            write(&mut hasher);
             hasher.finish()
         };
         Fingerprint::from_halves(half(&self.high), half(&self.low))

@@ -19,24 +19,29 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use crate::backoff::RetryAfter;
+use crate::batch::{Batch, BatchPolicy};
 use crate::body::Flat;
 use crate::concurrency::{AdaptiveConcurrency, Concurrency};
 use crate::limit::TokenLimit;
 use crate::plan::{Limit, Plan, Rule};
+use crate::quota::DEFAULT_MAX_WAIT;
 use crate::request::RequestHead;
 use crate::search::ClassBudget;
 use crate::trim::{PayloadTrim, TrimPolicy};
 use crate::{
-    AdaptiveConcurrencyLayer, ConfigError, PayloadTrimLayer, Quota, RetryAfterLayer,
+    AdaptiveConcurrencyLayer, BatchLayer, ConfigError, PayloadTrimLayer, Quota, RetryAfterLayer,
     SearchBudgetLayer, TokenLimitLayer,
 };
 
 /// What [`StackLayer`] makes of a service.
 pub type Stack<S> = PayloadTrim<RetryAfter<ClassBudget<TokenLimit<AdaptiveConcurrency<Flat<S>>>>>>;
 
+/// What [`BatchedStackLayer`] makes of a service.
+pub type BatchedStack<S> = Batch<Stack<Flat<S>>>;
+
 /// The layers of this crate in their right order, with their defaults: [`PayloadTrimLayer`] outside, which does nothing until it is
 /// told [what to trim](Self::trim), then [`RetryAfterLayer`], [`SearchBudgetLayer`] and [`TokenLimitLayer`],
-/// [`AdaptiveConcurrencyLayer`] inside.
+/// [`AdaptiveConcurrencyLayer`] inside. [`batch`](Self::batch) puts [`BatchLayer`] around them.
 ///
 /// Clones share what was learnt of the concurrency that each token bears and of the sizes that work, so make one and clone it.
 ///
@@ -44,6 +49,7 @@ pub type Stack<S> = PayloadTrim<RetryAfter<ClassBudget<TokenLimit<AdaptiveConcur
 #[derive(Clone, Debug)]
 pub struct StackLayer {
     quota: Quota,
+    max_wait: Duration,
     trim: PayloadTrimLayer,
     retry_after: RetryAfterLayer,
     search_budget: SearchBudgetLayer,
@@ -56,6 +62,7 @@ impl StackLayer {
     pub fn new(quota: &Quota) -> Self {
         Self {
             quota: quota.clone(),
+            max_wait: DEFAULT_MAX_WAIT,
             trim: PayloadTrimLayer::off(),
             retry_after: RetryAfterLayer::new(quota),
             search_budget: SearchBudgetLayer::new(quota),
@@ -82,6 +89,7 @@ impl StackLayer {
     /// [`Deadline`](crate::request::Deadline) bounds all waits together.
     #[must_use]
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = max_wait;
         self.retry_after = self.retry_after.max_wait(max_wait);
         self.search_budget = self.search_budget.max_wait(max_wait);
         self.token_limit = self.token_limit.max_wait(max_wait);
@@ -115,6 +123,23 @@ impl StackLayer {
         self
     }
 
+    /// The same layers, with one around them that sends calls for single records as batch calls, as `policy` says. Last, because what
+    /// comes out of it is set up.
+    ///
+    /// It is asked for because it changes what goes over the wire: where an answer is lost, a hundred callers do not know what became
+    /// of their records instead of one. The client, its bodies and its futures must be `Send` and `'static`: a batch belongs to
+    /// whichever of its callers is polled.
+    pub fn batch(self, policy: impl BatchPolicy) -> BatchedStackLayer {
+        let batch = BatchLayer::new(policy).quota(&self.quota);
+        let batch = batch.max_wait(self.max_wait);
+        self.batch_with(batch)
+    }
+
+    /// The same with a layer that is set up in another way, or with one that is [off](BatchLayer::off).
+    pub fn batch_with(self, batch: BatchLayer) -> BatchedStackLayer {
+        BatchedStackLayer { batch, stack: self }
+    }
+
     /// How many requests with the token of `request` are in flight, and how many may be.
     pub fn concurrency<'a>(&self, request: impl Into<RequestHead<'a>>) -> Concurrency {
         self.concurrency.concurrency(request)
@@ -139,5 +164,27 @@ impl<S> Layer<S> for StackLayer {
             .layer(self.concurrency.layer(Flat::new(inner)));
         let repeated = self.retry_after.layer(self.search_budget.layer(limited));
         self.trim.layer(repeated)
+    }
+}
+
+/// [`StackLayer`] with [`BatchLayer`] around it; made by [`StackLayer::batch`].
+#[derive(Clone, Debug)]
+pub struct BatchedStackLayer {
+    batch: BatchLayer,
+    stack: StackLayer,
+}
+
+impl BatchedStackLayer {
+    /// The layers inside.
+    pub fn stack(&self) -> &StackLayer {
+        &self.stack
+    }
+}
+
+impl<S> Layer<S> for BatchedStackLayer {
+    type Service = BatchedStack<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.batch.layer(self.stack.layer(Flat::new(inner)))
     }
 }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::gather::Gather;
+use super::gather::{Gather, Gathered};
 
 pin_project! {
     /// A body that is held in memory, or passed through as it streams.
@@ -47,8 +47,17 @@ impl<B> HeldBody<B> {
 
     /// The same body once more, if it is held.
     pub(crate) fn again(&self) -> Option<Self> {
+        self.gathered()
+            .map(|held| Self::held(held.data, held.trailers))
+    }
+
+    /// What is held, trailers included.
+    pub(crate) fn gathered(&self) -> Option<Gathered> {
         match &self.inner {
-            Inner::Held { data, trailers } => Some(Self::held(data.clone(), trailers.clone())),
+            Inner::Held { data, trailers } => Some(Gathered {
+                data: data.clone(),
+                trailers: trailers.clone(),
+            }),
             Inner::Stream { .. } => None,
         }
     }

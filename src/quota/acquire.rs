@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Extensions, Request, Response};
 
 use super::alarm::Alarm;
-use super::{Parked, Patience, Quota, Ticket};
+use super::{Parked, Patience, Quota, Reserved, Ticket};
 use crate::core::{self, Admission, Progress, Tick, WaiterId};
 use crate::error::QuotaError;
 use crate::request::RequestHead;
@@ -48,6 +48,8 @@ pub(crate) struct Acquire {
 #[derive(Debug)]
 enum State {
     New,
+    /// Somebody further outside has stood in line.
+    Handed(Box<Permit>),
     Waiting(WaiterId),
     Done,
 }
@@ -62,12 +64,18 @@ impl Acquire {
         if is_admitted {
             return Self::no_pause(quota.clone(), ticket, patience);
         }
+        let reserved = request.extensions().get::<Reserved>();
+        let handed = reserved.and_then(|reserved| reserved.take(quota, ticket.class));
         quota.mark_admitted(ticket.class, request.extensions_mut());
-        Self::slots(quota.clone(), ticket, patience)
+        let mut acquire = Self::slots(quota.clone(), ticket, patience);
+        if let Some(permit) = handed {
+            acquire.state = State::Handed(Box::new(permit));
+        }
+        acquire
     }
 
     /// A slot under every limit that governs the request.
-    fn slots(quota: Quota, ticket: Ticket, patience: Patience) -> Self {
+    pub(crate) fn slots(quota: Quota, ticket: Ticket, patience: Patience) -> Self {
         Self {
             quota,
             ticket,
@@ -130,9 +138,11 @@ impl Future for Acquire {
             }
         }
         loop {
-            let State::Waiting(waiter) = std::mem::replace(&mut this.state, State::Done) else {
+            let waiter = match std::mem::replace(&mut this.state, State::Done) {
+                State::Waiting(waiter) => waiter,
+                State::Handed(permit) => return Poll::Ready(Ok(*permit)),
                 // Polled again after it was ready: nothing more will come.
-                return Poll::Pending;
+                State::New | State::Done => return Poll::Pending,
             };
             let until = match this
                 .quota

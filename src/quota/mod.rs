@@ -26,6 +26,7 @@ mod daily;
 mod note;
 mod observe;
 mod patience;
+mod reserved;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -42,9 +43,12 @@ use self::daily::Parked;
 pub(crate) use self::note::Provisional;
 pub use self::observe::PlanCheck;
 pub(crate) use self::patience::Patience;
+pub(crate) use self::reserved::Reserved;
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::core::{Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
+use crate::core::{
+    Admission, Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage,
+};
 use crate::error::{ConfigError, QuotaError};
 use crate::plan::{Assumed, ColdStart, Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Effect, Fingerprinter, RequestHead, TokenSource};
@@ -313,6 +317,28 @@ impl Quota {
         let mut error = self.refusal(ticket, limit, denial.reason, self.until(denial.until));
         error.paused = denial.paused;
         error
+    }
+
+    /// What is said to a request that may not wait at all; `None` when it could go, or nobody knows when.
+    pub(crate) fn denial(&self, ticket: &Ticket) -> Option<QuotaError> {
+        let Ticket {
+            keys, class, lane, ..
+        } = *ticket;
+        let admission =
+            self.ledger(
+                |ledger, now| match ledger.admit(now, keys, class, lane, now.tick) {
+                    Admission::Granted(permit) => {
+                        ledger.refund(now, permit);
+                        None
+                    }
+                    Admission::Waiting(waiter) => {
+                        ledger.cancel(now, waiter);
+                        None
+                    }
+                    Admission::Denied(denial) => Some(denial),
+                },
+            );
+        admission.map(|denial| self.error(ticket, denial))
     }
 
     /// The error of a request that may not wait any longer for `limit`, which need not be one of the plan.

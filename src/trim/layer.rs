@@ -5,7 +5,8 @@ use tower_layer::Layer;
 
 use super::policy::TrimPolicy;
 use super::service::PayloadTrim;
-use super::shared::{Account, Setup, Shared};
+use super::shared::{Setup, Shared};
+use crate::account::Account;
 use crate::{ConfigError, Quota};
 
 /// Asks requests that are too heavy in smaller pieces.

@@ -3,9 +3,7 @@ use std::sync::Arc;
 
 use super::memory::Memory;
 use super::policy::TrimPolicy;
-use crate::Quota;
-use crate::core::Fingerprint;
-use crate::request::{Fingerprinter, RequestHead, TokenSource};
+use crate::account::Account;
 
 /// What the services of one layer share.
 #[derive(Debug)]
@@ -27,6 +25,7 @@ impl Shared {
 #[derive(Clone)]
 pub(super) struct Setup {
     pub(super) policy: Arc<dyn TrimPolicy>,
+    /// What is heavy for one account is light for another.
     pub(super) account: Account,
     pub(super) max_body: u64,
     pub(super) max_answer: u64,
@@ -42,27 +41,5 @@ impl fmt::Debug for Setup {
             .field("parallel", &self.parallel)
             .field("max_shapes", &self.max_shapes)
             .finish_non_exhaustive()
-    }
-}
-
-/// Whose data a request asks for: what is heavy for one account is light for another.
-#[derive(Clone, Debug)]
-pub(super) enum Account {
-    Own(Fingerprinter),
-    Of(Quota),
-}
-
-impl Default for Account {
-    fn default() -> Self {
-        Self::Own(Fingerprinter::default())
-    }
-}
-
-impl Account {
-    pub(super) fn of(&self, head: RequestHead<'_>) -> Fingerprint {
-        match self {
-            Self::Own(fingerprinter) => fingerprinter.keys(&TokenSource::default(), head).account,
-            Self::Of(quota) => quota.keys(head).account,
-        }
     }
 }

@@ -149,7 +149,7 @@ where
             let request = Request::from_parts(parts, body);
             return Stage::Pass(Box::new(Leg::new(Ask::all(), inner, request)));
         };
-        let account = setup.account.of(head);
+        let account = setup.account.keys(head).account;
         let diary = Diary::new(account, question.shape(), question.size());
         let memory = self.shared.memory.clone();
         let mut asking = Asking {
