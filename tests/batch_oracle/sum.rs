@@ -1,0 +1,46 @@
+//! How many requests it took.
+
+use std::collections::HashMap;
+
+use crate::drive::{Outcome, Ran};
+use crate::same::outcomes;
+use crate::scenario::Scenario;
+use crate::wire::Counts;
+
+/// What all scenarios of a property came to.
+#[derive(Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) calls: usize,
+    pub(crate) requests: usize,
+    pub(crate) batches: usize,
+    pub(crate) inputs: usize,
+    pub(crate) fruitless: usize,
+    pub(crate) gone: usize,
+    pub(crate) failed: usize,
+    pub(crate) by_status: HashMap<u16, usize>,
+}
+
+impl Sum {
+    pub(crate) fn add(&mut self, scenario: &Scenario, ran: &[Ran], counts: &Counts) {
+        self.requests += counts.requests();
+        self.batches += counts.batches;
+        self.inputs += counts.inputs;
+        self.fruitless += counts.fruitless;
+        for (_, outcome) in outcomes(&scenario.chains, ran) {
+            self.calls += 1;
+            self.gone += usize::from(outcome == &Outcome::Gone);
+            self.failed += usize::from(outcome.is_injected());
+        }
+        for (status, count) in &counts.by_status {
+            *self.by_status.entry(*status).or_default() += count;
+        }
+    }
+}
+
+/// No caller sends his own call twice, and a batch call that tells nobody anything is all that can be in vain.
+pub(crate) fn check_economy(scenario: &Scenario, ran: &[Ran], counts: &Counts) {
+    let calls = outcomes(&scenario.chains, ran).count();
+    assert!(counts.singles <= calls, "{calls} calls: {counts:?}");
+    let most = calls + counts.fruitless;
+    assert!(counts.requests() <= most, "{calls} calls: {counts:?}");
+}
