@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::core::{DenialReason, Keys};
 use crate::plan::{Lane, RouteClass};
-use crate::quota::Ticket;
+use crate::quota::{Acquire, Patience, Ticket};
 use crate::request::{Fingerprinter, RequestHead, TokenSource};
 use crate::{Quota, QuotaError};
 
@@ -64,8 +64,9 @@ impl Account {
                 source: None,
             };
         };
+        let asked = Acquire::at_once(quota, *ticket, Patience::NONE);
         let other = || quota.refusal(ticket, other, reason, Duration::ZERO);
-        let error = quota.denial(ticket).unwrap_or_else(other);
+        let error = asked.err().unwrap_or_else(other);
         QuotaError { reason, ..error }
     }
 }

@@ -18,6 +18,9 @@ pub struct Clock {
     wall: Wall,
 }
 
+/// Beyond this nobody waits.
+const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 #[derive(Clone, Debug)]
 enum Wall {
     System(Arc<Midnights>),
@@ -108,7 +111,6 @@ impl Clock {
 
     /// The instant at which [`elapsed`](Self::elapsed) will be `elapsed`; about a year from now when it cannot be represented.
     pub(crate) fn instant(&self, elapsed: Duration) -> Instant {
-        const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
         self.origin
             .checked_add(elapsed)
             .unwrap_or_else(|| Instant::now() + YEAR)
@@ -119,9 +121,9 @@ impl Clock {
         Instant::now()
     }
 
-    /// The instant `after` from now.
+    /// The instant `after` from now; about a year from now when that is later.
     pub(crate) fn instant_after(after: Duration) -> Instant {
-        Instant::now() + after
+        Instant::now() + after.min(YEAR)
     }
 }
 

@@ -25,7 +25,7 @@ struct State {
     next: u64,
     /// How many drain.
     draining: usize,
-    /// Who wants to know when nothing is gathered any more.
+    /// Who wants to know when nothing is left.
     watching: Vec<Waker>,
 }
 
@@ -53,11 +53,6 @@ impl Entries {
 
     fn is_over(&self) -> bool {
         self.is_idle() && self.crews.is_empty() && self.records.is_empty()
-    }
-
-    /// Whether anybody is gathered, or waits to be.
-    fn gathers(&self) -> bool {
-        self.arriving > 0 || !self.crews.is_empty() || self.records.has_waiting()
     }
 }
 
@@ -288,10 +283,11 @@ impl Board {
         state.draining = state.draining.saturating_sub(1);
     }
 
-    /// What is not over yet; the waker is told when there may be less. `None` when nobody is gathered or waits to be.
-    pub(super) fn gathered(&self, waker: &Waker) -> Option<Vec<Arc<Crew>>> {
+    /// The batches that are not over yet; the waker is told when there may be fewer calls. `None` when there are none, single ones
+    /// included.
+    pub(super) fn left(&self, waker: &Waker) -> Option<Vec<Arc<Crew>>> {
         let mut state = self.lock();
-        if !state.groups.values().any(Entries::gathers) {
+        if state.groups.is_empty() {
             return None;
         }
         if !state.watching.iter().any(|known| known.will_wake(waker)) {

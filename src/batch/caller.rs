@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response, request};
 use http_body::Body;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::board::Way;
@@ -17,11 +18,11 @@ use super::group::Group;
 use super::guard::{Alone, Arrival, Seat, Turn, UnderWay};
 use super::policy::{Operation, Single, Twice};
 use super::shared::Shared;
-use crate::BoxError;
 use crate::body::{HeldBody, Hold};
 use crate::clock::Clock;
-use crate::quota::{Alarm, Ticket};
+use crate::quota::{Acquire, Alarm, Reserved, Ticket};
 use crate::request::{Deadline, RequestHead};
+use crate::{BoxError, QuotaError};
 
 /// A request that may go in a batch.
 pub(super) struct Caller<S, B> {
@@ -36,7 +37,7 @@ enum Stage<B> {
     /// The body is read into memory.
     Hold(Box<request::Parts>, Pin<Box<Hold<B>>>),
     /// Waits until no other call about the record is under way.
-    Line(Understood),
+    Line(Understood, Instant),
     /// One turn of the scheduler will show whether it is alone.
     Arrived(Understood, Arrival),
     Seated(Seat, Ticket),
@@ -95,22 +96,20 @@ where
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Turned::Lost(error.into())),
                     Poll::Ready(Ok(body)) => match self.understand(*parts, body) {
-                        Ok(understood) => self.stage = Stage::Line(understood),
+                        Ok(understood) => self.stage = Stage::Line(understood, self.line_ends()),
                         Err(request) => {
                             return Poll::Ready(Turned::Alone(request, Alone::default()));
                         }
                     },
                 },
-                Stage::Line(mut understood) => {
+                Stage::Line(mut understood, ends) => {
                     let turn = understood.call.turn.as_mut();
                     if turn.is_some_and(|turn| turn.poll(cx).is_pending()) {
-                        return match self.is_late(cx) {
-                            true => Poll::Ready(Turned::Lost(self.too_late(&understood.ticket))),
-                            false => {
-                                self.stage = Stage::Line(understood);
-                                Poll::Pending
-                            }
-                        };
+                        if self.alarm.poll_at(ends, cx).is_ready() {
+                            return Poll::Ready(Turned::Lost(self.too_late(&understood.ticket)));
+                        }
+                        self.stage = Stage::Line(understood, ends);
+                        return Poll::Pending;
                     }
                     let group = understood.group;
                     if self.most(&*understood.operation) <= 1 || self.is_urgent() {
@@ -210,10 +209,20 @@ where
             ticket,
         } = understood;
         let shared = &self.shared;
-        let (crew, seat, is_first) = match shared.board.place(group, has_arrived, call, most) {
-            Way::Lone(call) => {
-                return Some(alone(call, UnderWay::known(shared, group, 1)));
+        let mut way = shared.board.place(group, has_arrived, call, most);
+        if let Way::Lone(mut call) = way {
+            let under_way = UnderWay::known(shared, group, 1);
+            match self.goes_at_once(&mut call, ticket) {
+                Ok(true) => return Some(alone(call, under_way)),
+                Ok(false) => {}
+                Err(error) => return Some(Turned::Lost(error.into())),
             }
+            // It waits for quota, and others may come until it need not any more.
+            drop(under_way);
+            way = shared.board.place(group, false, call, most);
+        }
+        let (crew, seat, is_first) = match way {
+            Way::Lone(call) => return Some(alone(call, UnderWay::known(shared, group, 1))),
             Way::Seat(crew, seat) => (crew, seat, false),
             Way::Lead(crew, seat) => (crew, seat, true),
         };
@@ -232,12 +241,35 @@ where
         None
     }
 
+    /// Whether a call that is alone need not wait for quota.
+    fn goes_at_once(&self, call: &mut Call, ticket: Ticket) -> Result<bool, QuotaError> {
+        let setup = &self.shared.setup;
+        let Some(quota) = setup.account.quota() else {
+            return Ok(true);
+        };
+        let patience = quota.patience(setup.max_wait, RequestHead::from(&call.parts));
+        let permit = Acquire::at_once(quota, ticket, patience)?;
+        let reserved = permit.map(Reserved::new);
+        let is_granted = reserved.is_some();
+        if let Some(reserved) = reserved {
+            call.parts.extensions.insert(reserved);
+        }
+        Ok(is_granted)
+    }
+
     fn settle(&self, verdict: Verdict, group: Group) -> Turned<B> {
         match verdict {
             Verdict::Answer(answer) => Turned::Answer(answer),
             Verdict::Alone(call) => alone(call, UnderWay::single(&self.shared, group)),
             Verdict::Lost(error) => Turned::Lost(error),
         }
+    }
+
+    /// When a wait that begins now must be over.
+    fn line_ends(&self) -> Instant {
+        let latest = Clock::instant_after(self.shared.setup.max_wait);
+        self.deadline
+            .map_or(latest, |deadline| deadline.0.min(latest))
     }
 
     /// Whether there is no time to wait for company.

@@ -32,14 +32,14 @@ impl Future for Drain {
         if !std::mem::replace(&mut this.has_begun, true) {
             shared.board.begin_drain();
         }
-        let Some(crews) = shared.board.gathered(cx.waker()) else {
+        let Some(crews) = shared.board.left(cx.waker()) else {
             return Poll::Ready(());
         };
         for crew in crews {
             crew.watch(cx.waker());
         }
         // Some of them may be over now.
-        match shared.board.gathered(cx.waker()) {
+        match shared.board.left(cx.waker()) {
             Some(_) => Poll::Pending,
             None => Poll::Ready(()),
         }

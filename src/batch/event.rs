@@ -13,7 +13,8 @@ pub(super) struct Diary {
     account: Fingerprint,
     label: Cow<'static, str>,
     begun: Instant,
-    requests: AtomicU32,
+    batches: AtomicU32,
+    alone: AtomicU32,
     refused: AtomicU32,
 }
 
@@ -23,14 +24,21 @@ impl Diary {
             account,
             label,
             begun: Clock::instant_now(),
-            requests: AtomicU32::new(0),
+            batches: AtomicU32::new(0),
+            alone: AtomicU32::new(0),
             refused: AtomicU32::new(0),
         }
     }
 
     /// A batch call is sent.
     pub(super) fn asks(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many callers send their calls themselves.
+    pub(super) fn leaves_alone(&self, callers: usize) {
+        let callers = u32::try_from(callers).unwrap_or(u32::MAX);
+        self.alone.fetch_add(callers, Ordering::Relaxed);
     }
 
     /// A batch call was refused as a whole, and is asked for in another way.
@@ -50,11 +58,12 @@ impl Diary {
 
     /// Every caller has what is his.
     pub(super) fn over(&self, calls: usize) {
-        let requests = self.requests.load(Ordering::Relaxed);
+        let batches = self.batches.load(Ordering::Relaxed);
         // A single call that left as it came is no batch.
-        if requests == 0 {
+        if batches == 0 {
             return;
         }
+        let requests = batches.saturating_add(self.alone.load(Ordering::Relaxed));
         tracing::debug!(
             target: "tower_quota::batched",
             account = %self.account,

@@ -1,6 +1,7 @@
 //! One batch from its first caller to its last answer: it gathers, waits for its slots, is sent, and is sent again in parts where the
 //! server wants that.
 
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::error::Lost;
 use super::event::Diary;
 use super::group::Group;
 use super::guard::UnderWay;
-use super::leg::{self, Ask};
+use super::leg::{self, Again};
 use super::policy::Operation;
 use super::shared::Shared;
 use crate::BoxError;
@@ -46,7 +47,7 @@ impl Drop for Flight {
     }
 }
 
-type Leg = Pin<Box<dyn Future<Output = Vec<Ask>> + Send>>;
+type Leg = Pin<Box<dyn Future<Output = Again> + Send>>;
 
 impl Flight {
     /// Through `inner`, which is that of the caller who began the batch.
@@ -157,35 +158,50 @@ impl Flight {
         RB: Body + Send + 'static,
         RB::Error: Into<BoxError>,
     {
-        let most = self.operation.most();
-        let most = self.shared.setup.caps.most(&self.operation.label(), most);
         let callers = calls.len();
-        let mut asks = leg::in_parts(leg::members(calls), most);
+        let mut asks = VecDeque::from([leg::members(calls)]);
         let mut legs: Vec<Leg> = Vec::new();
+        let mut one_first = false;
         let flight = self.clone();
         poll_fn(move |cx| {
             loop {
-                for ask in asks.drain(..) {
-                    let reserved = reserved.take();
-                    let leg = leg::send(flight.clone(), inner.clone(), ask, reserved);
+                while !one_first || legs.is_empty() {
+                    let Some(ask) = asks.pop_front() else {
+                        break;
+                    };
+                    let mut parts = leg::in_parts(ask, flight.most()).into_iter();
+                    let Some(ask) = parts.next() else {
+                        continue;
+                    };
+                    parts.rev().for_each(|part| asks.push_front(part));
+                    let leg = leg::send(flight.clone(), inner.clone(), ask, reserved.take());
                     legs.push(Box::pin(leg));
                 }
+                let mut has_ended = false;
                 legs.retain_mut(|leg| match leg.as_mut().poll(cx) {
-                    Poll::Ready(more) => {
-                        asks.extend(more);
+                    Poll::Ready(again) => {
+                        one_first = again.one_first;
+                        asks.extend(again.asks);
+                        has_ended = true;
                         false
                     }
                     Poll::Pending => true,
                 });
-                if asks.is_empty() {
-                    return match legs.is_empty() {
-                        true => Poll::Ready(()),
-                        false => Poll::Pending,
-                    };
+                if asks.is_empty() && legs.is_empty() {
+                    return Poll::Ready(());
+                }
+                if !has_ended {
+                    return Poll::Pending;
                 }
             }
         })
         .await;
         self.diary.over(callers);
+    }
+
+    /// How many inputs the server takes, as far as is known.
+    fn most(&self) -> usize {
+        let caps = &self.shared.setup.caps;
+        caps.most(&self.operation.label(), self.operation.most())
     }
 }

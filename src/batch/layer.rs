@@ -65,8 +65,8 @@ impl BatchLayer {
         self.with(|setup| setup.max_linger = max_linger)
     }
 
-    /// Sets how long a batch waits for its slots, with a [`quota`](Self::quota); 60 s at first. A call's own
-    /// [`Deadline`](crate::request::Deadline) ends its wait sooner.
+    /// Sets how long a batch waits for its slots, with a [`quota`](Self::quota), and a call for its turn where calls about the same
+    /// record go one after the other; 60 s at first. A call's own [`Deadline`](crate::request::Deadline) ends its wait sooner.
     #[must_use]
     pub fn max_wait(self, max_wait: Duration) -> Self {
         self.with(|setup| setup.max_wait = max_wait)

@@ -62,13 +62,30 @@ pub(super) fn in_parts(mut members: Ask, most: usize) -> Vec<Ask> {
     asks
 }
 
-/// Sends a batch call, and gives each caller what is his. What is to be asked for again is given back.
+/// What is to be asked for again.
+#[derive(Default)]
+pub(super) struct Again {
+    pub(super) asks: Vec<Ask>,
+    /// How many the server takes is not known: one part goes first, to learn.
+    pub(super) one_first: bool,
+}
+
+impl Again {
+    fn all(asks: Vec<Ask>) -> Self {
+        Self {
+            asks,
+            one_first: false,
+        }
+    }
+}
+
+/// Sends a batch call, and gives each caller what is his.
 pub(super) async fn send<S, B, RB>(
     flight: Arc<Flight>,
     mut inner: S,
     mut members: Ask,
     reserved: Option<Reserved>,
-) -> Vec<Ask>
+) -> Again
 where
     S: Service<Request<HeldBody<B>>, Response = Response<RB>>,
     S::Error: Into<BoxError>,
@@ -78,7 +95,7 @@ where
 {
     if let Err(error) = poll_fn(|cx| inner.poll_ready(cx)).await {
         flight.lose(members, error.into());
-        return Vec::new();
+        return Again::default();
     }
     flight.drop_absent(&mut members);
     let is_alone = members.len() == 1 && members[0].calls.len() == 1;
@@ -96,7 +113,7 @@ where
             call.parts.extensions.insert(reserved);
         }
         flight.leave_alone(members);
-        return Vec::new();
+        return Again::default();
     };
     drop(reserved);
     flight.diary.asks();
@@ -104,7 +121,7 @@ where
         Ok(response) => response,
         Err(error) => {
             flight.lose(members, error.into());
-            return Vec::new();
+            return Again::default();
         }
     };
     let (parts, body) = response.into_parts();
@@ -124,7 +141,7 @@ where
                 CollectError::TooSlow => "has an answer that did not come to its end",
             };
             flight.unfit(members, why.into());
-            Vec::new()
+            Again::default()
         }
     }
 }
@@ -154,6 +171,10 @@ fn request<B>(
         Some(latest) => parts.extensions.insert(latest),
         None => parts.extensions.remove(),
     };
+    // Whoever repeats requests knows a batch of reads only as a `POST`.
+    if flight.operation.effect() != Effect::Create {
+        parts.extensions.insert(Idempotent);
+    }
     if let Some(reserved) = reserved {
         parts.extensions.insert(reserved.clone());
     }
@@ -171,11 +192,11 @@ impl Flight {
         answer: Response<Bytes>,
         trailers: Option<HeaderMap>,
         split: Split,
-    ) -> Vec<Ask> {
+    ) -> Again {
         match split {
             Split::Each(parts) => {
                 self.each(members, &answer, parts);
-                Vec::new()
+                Again::default()
             }
             Split::Whole => {
                 let callers = callers(&members);
@@ -187,7 +208,7 @@ impl Flight {
                     (seat, Verdict::Answer(Box::new(own)))
                 };
                 self.crew.settle(seats(&members).map(whole));
-                Vec::new()
+                Again::default()
             }
             Split::Refused { suspects } => {
                 self.diary.refused();
@@ -201,17 +222,20 @@ impl Flight {
                     return self.without(members, Vec::new());
                 }
                 self.learn(fewer);
-                in_parts(members, fewer)
+                Again {
+                    asks: vec![members],
+                    one_first: most.is_none(),
+                }
             }
             Split::Unsupported => {
                 self.diary.refused();
                 self.learn(1);
                 self.leave_alone(members);
-                Vec::new()
+                Again::default()
             }
             Split::Unfit(why) => {
                 self.unfit(members, why);
-                Vec::new()
+                Again::default()
             }
         }
     }
@@ -238,10 +262,10 @@ impl Flight {
     }
 
     /// Nothing was done, because of some of them.
-    fn without(&self, members: Ask, suspects: Vec<usize>) -> Vec<Ask> {
+    fn without(&self, members: Ask, suspects: Vec<usize>) -> Again {
         if members.len() == 1 {
             self.leave_alone(members);
-            return Vec::new();
+            return Again::default();
         }
         let many = members.len();
         let mut is_suspect = vec![false; many];
@@ -252,13 +276,15 @@ impl Flight {
         }
         let named = is_suspect.iter().filter(|suspect| **suspect).count();
         if named == 0 || named == many {
-            return in_parts(members, many.div_ceil(2));
+            return Again::all(in_parts(members, many.div_ceil(2)));
         }
         let mut is_suspect = is_suspect.into_iter();
         let (suspects, others) = members
             .into_iter()
             .partition(|_| is_suspect.next().unwrap_or_default());
-        vec![others, suspects]
+        // They are refused once more, each for itself.
+        self.leave_alone(suspects);
+        Again::all(vec![others])
     }
 
     /// Nobody knows what was done.
@@ -270,12 +296,12 @@ impl Flight {
     }
 
     /// The answer was cut off in the middle.
-    fn cut_off(&self, members: Ask, error: BoxError) -> Vec<Ask> {
+    fn cut_off(&self, members: Ask, error: BoxError) -> Again {
         match self.may_be_done_twice(&members) {
             true => self.leave_alone(members),
             false => self.lose(members, error),
         }
-        Vec::new()
+        Again::default()
     }
 
     fn may_be_done_twice(&self, members: &Ask) -> bool {
@@ -286,6 +312,7 @@ impl Flight {
 
     /// Each caller sends his own call.
     fn leave_alone(&self, members: Ask) {
+        self.diary.leaves_alone(callers(&members));
         let calls = members.into_iter().flat_map(|member| member.calls);
         self.crew
             .settle(calls.map(|(seat, call)| (seat, Verdict::Alone(call))));

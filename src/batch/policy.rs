@@ -35,6 +35,16 @@ impl Single {
             input,
         }
     }
+
+    /// What is done.
+    pub fn operation(&self) -> &dyn Operation {
+        &*self.operation
+    }
+
+    /// To what.
+    pub fn input(&self) -> &Input {
+        &self.input
+    }
 }
 
 impl fmt::Debug for Single {
@@ -153,6 +163,16 @@ impl Joined {
         }
     }
 
+    /// The path and query that it is sent to.
+    pub fn target(&self) -> &PathAndQuery {
+        &self.target
+    }
+
+    /// What is sent.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// With another method.
     #[must_use]
     pub fn method(mut self, method: Method) -> Self {
@@ -184,10 +204,10 @@ pub enum Split {
     Each(Vec<Part>),
     /// Every caller gets the answer as it is: it is about all of them alike (a refusal of the token, a 429, a 5xx).
     Whole,
-    /// The batch was refused as a whole because of some of its inputs, and nothing was done: the rest is asked for again without
-    /// them.
+    /// The batch was refused as a whole because of some of its inputs, and nothing was done. Those that the answer names are sent as
+    /// they came, and the others are asked for again without them; when it names none, each half is asked for by itself.
     Refused {
-        /// The places of those that the answer names; all that it might be about when it names none.
+        /// The places of those that the answer names; empty when it names none.
         suspects: Vec<usize>,
     },
     /// The batch was refused because it has too many inputs, and nothing was done. From now on no batch of this

@@ -8,7 +8,6 @@ use std::task::Waker;
 pub(super) struct Records {
     busy: HashMap<String, Line>,
     next: u64,
-    waiting: usize,
 }
 
 #[derive(Debug, Default)]
@@ -30,11 +29,6 @@ impl Records {
         self.busy.is_empty()
     }
 
-    /// Whether anybody waits, or has a turn that he does not know of.
-    pub(super) fn has_waiting(&self) -> bool {
-        self.waiting > 0
-    }
-
     /// `None` when the record was free and is the caller's now; otherwise his number in its line.
     pub(super) fn enter(&mut self, record: &str) -> Option<u64> {
         let Some(line) = self.busy.get_mut(record) else {
@@ -43,7 +37,6 @@ impl Records {
         };
         let id = self.next;
         self.next += 1;
-        self.waiting += 1;
         line.waiting.push_back(Waiting { id, waker: None });
         Some(id)
     }
@@ -55,7 +48,6 @@ impl Records {
         };
         if line.granted == Some(id) {
             line.granted = None;
-            self.waiting -= 1;
             return true;
         }
         if let Ok(place) = line.waiting.binary_search_by_key(&id, |waiting| waiting.id) {
@@ -71,7 +63,6 @@ impl Records {
     #[must_use]
     pub(super) fn leave(&mut self, record: &str, id: u64) -> Option<Waker> {
         let line = self.busy.get_mut(record)?;
-        self.waiting -= 1;
         if line.granted == Some(id) {
             return self.release(record);
         }

@@ -27,12 +27,11 @@ impl<S> Batch<S> {
         Self { inner, shared }
     }
 
-    /// Sends at once what is gathered, and waits until nothing is gathered any more and every batch is answered. For the end of a
-    /// program: whoever is dropped before takes his call along.
+    /// Sends at once what is gathered, and waits until every call is answered that went through this service and has a batch form,
+    /// single ones included. For the end of a program: a caller that is dropped takes its call along.
     ///
-    /// Calls that come in the meantime are sent without delay, and waited for, too. Afterwards all is as before. It does not wait for
-    /// single calls that are under way; but for calls that wait for their turn at a record it does, and then somebody must poll
-    /// them.
+    /// Calls that come in the meantime are sent without delay, and waited for, too. Afterwards all is as before. Batches need not be
+    /// polled by their callers for it; calls that are under way by themselves, and those that wait for their turn at a record, must be.
     ///
     /// # Cancel safety
     ///

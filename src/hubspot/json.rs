@@ -60,12 +60,14 @@ pub(super) fn count(value: &RawValue) -> Option<u64> {
     })
 }
 
+/// A string or a number as text.
+pub(super) fn as_text(value: &RawValue) -> Option<Cow<'_, str>> {
+    text(value).or_else(|| is_number(value).then(|| value.get().into()))
+}
+
 /// An id as text that can be compared: HubSpot writes ids as strings and as numbers, and does not mind their case.
 pub(super) fn id(value: &RawValue) -> Option<String> {
-    if let Some(text) = text(value) {
-        return Some(text.to_lowercase());
-    }
-    is_number(value).then(|| value.get().to_owned())
+    as_text(value).map(|id| id.to_lowercase())
 }
 
 /// The members of an object that is written out later, in their order.
@@ -98,6 +100,10 @@ impl Members {
     /// Adds a member that is not there yet.
     pub(super) fn push(&mut self, name: &str, value: impl Into<Bytes>) {
         self.0.push((name.to_owned(), value.into()));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(super) fn remove(&mut self, name: &str) {

@@ -6,6 +6,7 @@
 //! * [`HubspotRoutes`] tells by method and path which limiter governs a request and whether it may be repeated.
 //! * [`HubspotSignals`] reads HubSpot's quota headers and both dialects of its 429 bodies.
 //! * [`SearchPages`] asks searches and batch reads that are too heavy in smaller pieces.
+//! * [`Batches`] makes calls for single records one batch call, and gives each caller its own answer.
 //!
 //! * With feature `zones`, `daily_usage` asks HubSpot when the daily pool is filled again and how much of it is used.
 //!
@@ -39,7 +40,10 @@
 //! # Ok::<(), http::Error>(())
 //! ```
 
+mod answer;
+mod batch;
 mod body;
+mod calls;
 mod json;
 mod routes;
 mod signals;
@@ -48,6 +52,7 @@ mod trim;
 #[cfg(feature = "zones")]
 mod usage;
 
+pub use self::batch::Batches;
 pub use self::routes::HubspotRoutes;
 pub use self::signals::HubspotSignals;
 pub use self::tier::{Packs, Tier, plan};

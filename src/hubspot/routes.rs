@@ -187,6 +187,65 @@ impl Many {
     }
 }
 
+/// A call for one record of CRM objects that has a batch form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct One<'a> {
+    pub(super) deed: Deed,
+    /// The path up to the object type, as it is written.
+    pub(super) objects: &'a str,
+    /// The id as it is written; empty for a create.
+    pub(super) id: &'a str,
+}
+
+/// What is done to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    Read,
+    Create,
+    Update,
+    Archive,
+}
+
+impl<'a> One<'a> {
+    /// What a request to this path is.
+    pub(super) fn of(method: &Method, path: &'a str) -> Option<Self> {
+        /// They stand where ids do.
+        const NO_IDS: [&str; 4] = ["search", "batch", "merge", "gdpr-delete"];
+        let deed = match *method {
+            Method::GET => Deed::Read,
+            Method::POST => Deed::Create,
+            Method::PATCH => Deed::Update,
+            Method::DELETE => Deed::Archive,
+            _ => return None,
+        };
+        let segments = Path::new(path);
+        let object = segments.head("objects").filter(|_| segments.is(0, "crm"))?;
+        let path = path.trim_end_matches('/');
+        if deed == Deed::Create {
+            let objects = path;
+            return (segments.len == object + 1).then_some(Self {
+                deed,
+                objects,
+                id: "",
+            });
+        }
+        let is_id = |at| !NO_IDS.iter().any(|name| segments.is(at, name));
+        if segments.len != object + 2 || !is_id(object + 1) {
+            return None;
+        }
+        let (objects, id) = path.rsplit_once('/')?;
+        let objects = objects.trim_end_matches('/');
+        Some(Self { deed, objects, id })
+    }
+
+    /// Whether the object type is that of contacts.
+    pub(super) fn is_of_contacts(&self) -> bool {
+        let (_, object) = self.objects.rsplit_once('/').unwrap_or_default();
+        let names = ["contacts", "contact", "0-1"];
+        names.iter().any(|name| same(object.as_bytes(), name))
+    }
+}
+
 /// The first segments of a path and its last ones, without the empty ones.
 struct Path<'a> {
     first: [&'a [u8]; Path::FIRST],
@@ -261,4 +320,89 @@ impl<'a> Path<'a> {
 /// Whether a segment is `name` after percent-decoding, whatever the case.
 fn same(segment: &[u8], name: &str) -> bool {
     percent::is(segment, name, u8::eq_ignore_ascii_case)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(method: &Method, path: &str) -> Option<(Deed, String, String)> {
+        let one = One::of(method, path)?;
+        Some((one.deed, one.objects.to_owned(), one.id.to_owned()))
+    }
+
+    #[test]
+    fn a_call_for_one_record_is_told_by_method_and_path() {
+        for (path, objects) in [
+            ("/crm/v3/objects/contacts", "/crm/v3/objects/contacts"),
+            ("/crm/objects/2026-03/0-1", "/crm/objects/2026-03/0-1"),
+            ("/crm/objects/v3/p1_car", "/crm/objects/v3/p1_car"),
+            ("//CRM/v4//Objects/2-36", "//CRM/v4//Objects/2-36"),
+            (
+                "/crm/2026-09-beta/objects/x%2Fy",
+                "/crm/2026-09-beta/objects/x%2Fy",
+            ),
+        ] {
+            let expected = |deed, id: &str| Some((deed, objects.to_owned(), id.to_owned()));
+            for end in ["", "/", "//"] {
+                let path = format!("{path}{end}");
+                assert_eq!(one(&Method::POST, &path), expected(Deed::Create, ""));
+                assert_eq!(one(&Method::GET, &path), None, "{path}");
+                assert_eq!(one(&Method::DELETE, &path), None, "{path}");
+            }
+            for (method, deed) in [
+                (Method::GET, Deed::Read),
+                (Method::PATCH, Deed::Update),
+                (Method::DELETE, Deed::Archive),
+            ] {
+                for (tail, id) in [("/12", "12"), ("//a%40b.c/", "a%40b.c")] {
+                    let path = format!("{path}{tail}");
+                    assert_eq!(one(&method, &path), expected(deed, id), "{path}");
+                }
+            }
+            assert_eq!(one(&Method::POST, &format!("{path}/12")), None);
+            assert_eq!(one(&Method::PUT, &format!("{path}/12")), None);
+        }
+    }
+
+    #[test]
+    fn other_calls_are_for_no_single_record() {
+        for path in [
+            "/crm/v3/objects/contacts/search",
+            "/crm/v3/objects/contacts/SEARCH",
+            "/crm/v3/objects/contacts/batch",
+            "/crm/v3/objects/contacts/b%61tch",
+            "/crm/v3/objects/contacts/merge",
+            "/crm/v3/objects/contacts/gdpr-delete",
+            "/crm/v3/objects/contacts/batch/read",
+            "/crm/v3/objects/contacts/1/associations",
+            "/crm/v3/objects/contacts/1/associations/companies/2",
+            "/crm/objects/contacts/1",
+            "/crm/v3/lists/1/2",
+            "/crm/v3/owners/1",
+            "/crm/v3/properties/contacts/email",
+            "/automation/v3/objects/contacts/1",
+            "/crm/objects",
+            "/",
+            "",
+        ] {
+            for method in [Method::GET, Method::POST, Method::PATCH, Method::DELETE] {
+                assert_eq!(one(&method, path), None, "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn contacts_are_told_by_each_of_their_names() {
+        for (path, expected) in [
+            ("/crm/v3/objects/contacts", true),
+            ("/crm/objects/v3/CONTACT", true),
+            ("/crm/objects/2026-03/0-1", true),
+            ("/crm/v3/objects/0-2", false),
+            ("/crm/v3/objects/mycontacts", false),
+        ] {
+            let one = One::of(&Method::POST, path).unwrap();
+            assert_eq!(one.is_of_contacts(), expected, "{path}");
+        }
+    }
 }

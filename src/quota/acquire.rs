@@ -94,6 +94,28 @@ impl Acquire {
         acquire
     }
 
+    /// A slot under every limit if there is one now, `None` if it must be waited for.
+    ///
+    /// # Errors
+    ///
+    /// The wait is known to be longer than `patience`.
+    pub(crate) fn at_once(
+        quota: &Quota,
+        ticket: Ticket,
+        patience: Patience,
+    ) -> Result<Option<Permit>, QuotaError> {
+        let mut acquire = Self::slots(quota.clone(), ticket, patience);
+        let pauses = quota.pauses();
+        match acquire.ask() {
+            Admission::Granted(permit) => Ok(Some(acquire.granted(permit, Some(pauses)))),
+            Admission::Denied(denial) => Err(quota.error(&ticket, denial)),
+            Admission::Waiting(waiter) => {
+                acquire.state = State::Waiting(waiter);
+                Ok(None)
+            }
+        }
+    }
+
     fn ask(&mut self) -> Admission {
         let Ticket {
             keys, class, lane, ..

@@ -46,9 +46,7 @@ pub(crate) use self::patience::Patience;
 pub(crate) use self::reserved::Reserved;
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::core::{
-    Admission, Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage,
-};
+use crate::core::{Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
 use crate::plan::{Assumed, ColdStart, Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Effect, Fingerprinter, RequestHead, TokenSource};
@@ -317,28 +315,6 @@ impl Quota {
         let mut error = self.refusal(ticket, limit, denial.reason, self.until(denial.until));
         error.paused = denial.paused;
         error
-    }
-
-    /// What is said to a request that may not wait at all; `None` when it could go, or nobody knows when.
-    pub(crate) fn denial(&self, ticket: &Ticket) -> Option<QuotaError> {
-        let Ticket {
-            keys, class, lane, ..
-        } = *ticket;
-        let admission =
-            self.ledger(
-                |ledger, now| match ledger.admit(now, keys, class, lane, now.tick) {
-                    Admission::Granted(permit) => {
-                        ledger.refund(now, permit);
-                        None
-                    }
-                    Admission::Waiting(waiter) => {
-                        ledger.cancel(now, waiter);
-                        None
-                    }
-                    Admission::Denied(denial) => Some(denial),
-                },
-            );
-        admission.map(|denial| self.error(ticket, denial))
     }
 
     /// The error of a request that may not wait any longer for `limit`, which need not be one of the plan.

@@ -19,6 +19,14 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// That of a request that may not wait.
+    pub(crate) const NONE: Self = Self {
+        max_wait: Duration::ZERO,
+        deadline: Tick::NEVER,
+        last: Tick::NEVER,
+        parks: false,
+    };
+
     /// The last tick at which a wait that begins now may end, unless it is one for a daily pool.
     pub(crate) fn ends(self, now: Tick) -> Tick {
         let last = self.deadline.min(self.last);

@@ -7,19 +7,10 @@ use http::{Response, StatusCode};
 use serde_json::value::RawValue;
 
 use super::errors::Errors;
+use crate::hubspot::answer::{Answered, Unread};
 use crate::hubspot::json::{Members, array, count, id, slice};
 use crate::json::Object;
 use crate::trim::Taken;
-
-/// What decides whether an answer is whole, and what comes after it: none of it may be there twice.
-const DECISIVE: [&str; 6] = [
-    "status",
-    "results",
-    "errors",
-    "numErrors",
-    "total",
-    "paging",
-];
 
 /// One answer, of which nothing is lost.
 #[derive(Debug)]
@@ -46,43 +37,22 @@ impl Answer {
         if !answer.status().is_success() {
             return Err(Taken::Foreign);
         }
-        let unfit = |why: &'static str| Err(Taken::Unfit(why.into()));
         let body = answer.body();
-        let text = std::str::from_utf8(body);
-        let Some(object) = text.ok().and_then(Object::parse) else {
-            return unfit("an answer is no JSON object");
-        };
-        if DECISIVE.iter().any(|name| object.get(name).is_err()) {
-            return unfit("an answer has a member twice");
-        }
-        let value = |name| object.value(name).ok().flatten();
-        let is_error = object.text("status").as_deref() == Some("error");
-        match (value("results"), is_error) {
-            (None, true) => return Err(Taken::Foreign),
-            (Some(_), true) => return unfit("an answer is an error and has results"),
-            (None, false) => return unfit("an answer has no results"),
-            (Some(_), false) => {}
-        }
-        let Some(results) = object.list("results") else {
-            return unfit("the results of an answer are no list");
-        };
-        let errors = match value("errors") {
-            None => Vec::new(),
-            Some(_) => match object.list("errors") {
-                Some(errors) => errors,
-                None => return unfit("the errors of an answer are no list"),
-            },
-        };
-        let records = results.iter().map(|raw| Record::new(raw, body));
+        let read = Answered::read(body).map_err(|unread| match unread {
+            Unread::Error => Taken::Foreign,
+            Unread::Unfit(why) => Taken::Unfit(why.into()),
+        })?;
+        let records = read.results.iter().map(|raw| Record::new(raw, body));
         let Some(records) = records.collect() else {
-            return unfit("a result is no object, or has two ids");
+            return Err(Taken::Unfit("a result is no object, or has two ids".into()));
         };
+        let counted = read.object.value("numErrors").ok().flatten();
         Ok(Self {
             status: answer.status(),
-            members: object.members(body),
+            members: read.object.members(body),
             records,
-            errors: errors.iter().map(|error| slice(body, error)).collect(),
-            counted: value("numErrors").and_then(count),
+            errors: read.errors.iter().map(|error| slice(body, error)).collect(),
+            counted: counted.and_then(count),
         })
     }
 }

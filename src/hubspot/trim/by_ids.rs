@@ -9,9 +9,10 @@ use http::{Response, StatusCode};
 
 use super::answer::Record;
 use super::errors::{is_not_found, named};
-use super::inputs::{Input, Inputs, MOST_INPUTS, fewer, shape};
+use super::inputs::{Input, Inputs, fewer, shape};
 use super::pages::Pages;
 use super::search::{Search, Way};
+use crate::hubspot::calls::MOST_INPUTS;
 use crate::hubspot::json::{Members, array, slice, utf8};
 use crate::json::Object;
 use crate::trim::{Finished, Piece, Question, Shape, Taken, Whole};

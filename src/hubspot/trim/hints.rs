@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use crate::hubspot::calls::clip;
 use crate::json::{Object, text};
 
 /// The operators HubSpot documents. Those before [`SLOW`] are found in an index.
@@ -155,13 +156,6 @@ pub(super) fn up_to(properties: usize) -> String {
 pub(super) fn many_properties(properties: usize) -> Option<String> {
     let many = properties >= MANY_PROPERTIES;
     many.then(|| format!("{properties} properties of each record"))
-}
-
-/// The beginning of the text, at most so many bytes.
-pub(super) fn clip(text: &str, most: usize) -> String {
-    let is_end = |end: &usize| text.is_char_boundary(*end);
-    let end = (0..=most.min(text.len())).rev().find(is_end);
-    text[..end.unwrap_or(0)].to_owned()
 }
 
 #[cfg(test)]

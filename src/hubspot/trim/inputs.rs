@@ -11,13 +11,10 @@ use serde_json::value::RawValue;
 use super::answer::Answer;
 use super::errors::NotFound;
 use super::hints::up_to;
-use super::label;
+use crate::hubspot::calls::label;
 use crate::hubspot::json::{Members, array, id, slice, utf8};
 use crate::json::{Object, quoted};
 use crate::trim::{Piece, Shape, Taken};
-
-/// "At most 100 inputs."
-pub(super) const MOST_INPUTS: usize = 100;
 
 /// What is asked for by one id. Inputs that are alike in it stay together, so that the server sees them as it would have.
 #[derive(Clone, Debug)]

@@ -14,19 +14,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
-use self::hints::clip;
 use self::pages::Pages;
 use self::reads::Reads;
 use self::search::{MOST_PER_PAGE, Search, Way};
+use super::calls::is_json;
 use super::routes::Many;
 use crate::ConfigError;
 use crate::request::RequestHead;
 use crate::trim::{Question, TrimPolicy};
-
-/// So many bytes of a path are shown. A longer one has a very long name of an object type in it.
-const LONGEST_PATH: usize = 64;
 
 /// How HubSpot's heavy reads are asked in smaller pieces, for [`PayloadTrimLayer`](crate::PayloadTrimLayer).
 ///
@@ -172,31 +168,12 @@ impl TrimPolicy for SearchPages {
     }
 }
 
-/// Whether the body is JSON that can be read as it is. Without a word on it, it is taken for JSON: the API speaks nothing else.
-fn is_json(request: &RequestHead<'_>) -> bool {
-    let said = |name| {
-        let values = request.headers.get_all(name).iter();
-        values.map(|value| value.to_str().unwrap_or("unknown"))
-    };
-    let is_json = |value: &str| {
-        let kind = value.split(';').next().unwrap_or_default();
-        let kind = kind.trim().to_ascii_lowercase();
-        kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
-    };
-    said(CONTENT_TYPE).all(is_json)
-        && said(CONTENT_ENCODING).all(|coding| coding.trim().eq_ignore_ascii_case("identity"))
-}
-
-/// The route of a shape. These paths have names and versions in them, and no ids of records.
-fn label(path: &str) -> String {
-    format!("POST {}", clip(path, LONGEST_PATH))
-}
-
 #[cfg(test)]
 mod tests {
     use http::{Request, Uri};
 
     use super::*;
+    use crate::hubspot::calls::LONGEST_PATH;
 
     fn request(method: Method, path: &str, headers: &[(&str, &str)]) -> Request<()> {
         let mut request = Request::builder().method(method).uri(path);

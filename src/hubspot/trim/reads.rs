@@ -8,15 +8,14 @@ use http::{Response, StatusCode};
 use super::answer::{Answer, Joined};
 use super::errors::NotFound;
 use super::hints::many_properties;
-use super::inputs::{Input, Inputs, MOST_INPUTS, fewer, shape};
+use super::inputs::{Input, Inputs, fewer, shape};
+use crate::hubspot::calls::{MOST_INPUTS, MOST_WITH_HISTORY};
 use crate::hubspot::json::utf8;
 use crate::hubspot::routes::Many;
 use crate::json::{Object, list};
 use crate::request::RequestHead;
 use crate::trim::{Finished, Piece, Question, Shape, Taken, Whole};
 
-/// With `propertiesWithHistory`.
-const MOST_WITH_HISTORY: usize = 50;
 const MOST_ASSOCIATIONS: usize = 1_000;
 
 /// The question whose units are the inputs that differ in their ids.

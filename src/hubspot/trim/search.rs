@@ -8,8 +8,9 @@ use bytes::Bytes;
 use http::Uri;
 use http::uri::PathAndQuery;
 
+use super::Settings;
 use super::hints::Filters;
-use super::{Settings, label};
+use crate::hubspot::calls::label;
 use crate::hubspot::json::{Members, array, compact, count};
 use crate::json::{Object, list, quoted, text};
 use crate::request::RequestHead;

@@ -1,15 +1,6 @@
 //! The query of a request or of a link: one parameter is looked at or replaced, all else stays as it is written.
 
-use crate::percent;
-
-/// The names and values of the parameters, as they are written; no value is an empty one.
-pub(super) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query.split('&').map(split)
-}
-
-fn split(parameter: &str) -> (&str, &str) {
-    parameter.split_once('=').unwrap_or((parameter, ""))
-}
+use crate::percent::{self, parameter, parameters};
 
 /// Whether a name as it is written is this one; brackets may be percent-encoded.
 pub(super) fn is_named(written: &str, name: &str) -> bool {
@@ -39,14 +30,14 @@ pub(super) fn replaced(query: &str, name: &str, value: Option<&str>) -> Option<S
     let mut found = false;
     let mut out = String::with_capacity(query.len());
     let mut separator = "";
-    for parameter in query.split('&') {
-        let (written, _) = split(parameter);
-        let is_it = is_named(written, name);
+    for written in query.split('&') {
+        let (own, _) = parameter(written);
+        let is_it = is_named(own, name);
         found |= is_it;
         match value {
-            Some(value) if is_it => out.extend([separator, written, "=", value]),
+            Some(value) if is_it => out.extend([separator, own, "=", value]),
             None if is_it => continue,
-            _ => out.extend([separator, parameter]),
+            _ => out.extend([separator, written]),
         }
         separator = "&";
     }

@@ -12,6 +12,7 @@ use super::document::{Unfit, is_nothing};
 use super::query::{self, Said};
 use super::stitch::{Page, Stitched};
 use crate::json::{Object, list};
+use crate::percent::parameters;
 use crate::request::RequestHead;
 use crate::trim::policy::{Finished, Piece, Question, Shape, Taken};
 
@@ -180,7 +181,7 @@ impl Question for PageQuestion {
 /// The names of the other parameters, and roughly how many things each lists: what is included and which fields are asked for
 /// decide how heavy a page is.
 fn detail(api: &Api, query: &str) -> String {
-    let others = query::parameters(query).filter(|(name, _)| {
+    let others = parameters(query).filter(|(name, _)| {
         let ours = [&api.size_parameter, &api.cursor_parameter];
         !name.is_empty() && !ours.into_iter().any(|ours| query::is_named(name, ours))
     });
