@@ -8,9 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::world::{
-    self, CONTACTS, MADE, MADE_ID, Name, SLOTS, name, new_email, shared, shared_email,
-};
+use crate::world::{self, CONTACTS, MADE, Name, SLOTS, name, new_email, shared, shared_email};
 
 /// One call.
 #[derive(Clone, Debug)]
@@ -90,7 +88,7 @@ const VIEWS: [&str; 12] = [
     "properties=city,rank",
     "properties=email&properties=rank",
     "properties=city,nonsense,email",
-    "properties=hs_object_id&",
+    "properties=hs_object_id",
     "properties=&archived=false",
     "propertiesWithHistory=city,email",
     "properties=rank&propertiesWithHistory=city",
@@ -164,29 +162,33 @@ impl Maker {
     }
 
     fn asks(&mut self, op: &Op) -> Vec<Ask> {
-        let read = |target: String, View(view): View| ask(Method::GET, target + VIEWS[view], "");
+        let read = |name: Name, View(view): View| ask(Method::GET, name.target(VIEWS[view]), "");
+        let odd = |id: &str, by: &str, View(view): View| {
+            ask(Method::GET, world::target(id, by, VIEWS[view]), "")
+        };
+        let by_id = |id: u64| Name::Id(id.to_string());
         let chain = self.chain;
         let name = |slot, way, upper| name(chain, slot, way, upper);
         match op {
             Op::Read(Who::Own(slot, way, upper), view) => {
-                vec![read(name(*slot, *way, *upper).target(), *view)]
+                vec![read(name(*slot, *way, *upper), *view)]
             }
             Op::Read(Who::Shared(n, false), view) => vec![read(by_id(shared(*n)), *view)],
             Op::Read(Who::Shared(n, true), view) => {
                 let email = shared_email(*n).to_uppercase();
-                vec![read(Name::Email(email).target(), *view)]
+                vec![read(Name::Email(email), *view)]
             }
             Op::Read(Who::Odd(n), view) => match n.checked_sub(ODD.len()) {
-                None => vec![read(format!("{CONTACTS}/{}?", ODD[*n]), *view)],
-                Some(0) => vec![read(format!("{CONTACTS}/7?idProperty=rank&"), *view)],
+                None => vec![odd(ODD[*n], "", *view)],
+                Some(0) => vec![odd("7", "idProperty=rank", *view)],
                 Some(_) => {
-                    let by_id = format!("{CONTACTS}/{}?idProperty=hs_object_id&", shared(3));
-                    vec![read(by_id, *view)]
+                    let id = shared(3).to_string();
+                    vec![odd(&id, "idProperty=hs_object_id", *view)]
                 }
             },
             Op::Read(Who::Peek(chain, slot), view) => {
                 let other = world::name(chain % self.chains, slot % MADE, 0, false);
-                let mut peek = read(other.target(), *view);
+                let mut peek = read(other, *view);
                 peek.sort = Sort::Peek;
                 vec![peek]
             }
@@ -199,12 +201,12 @@ impl Maker {
                 (0..*count).map(|n| read(by_id(id(n)), *view)).collect()
             }
             Op::Update(slot, way, change) => {
-                let target = name(*slot, *way, false).target();
+                let target = name(*slot, *way, false).target("");
                 vec![self.update(target, change)]
             }
             Op::InOrder(slot, way, count) => {
                 let targets: Vec<String> = (0..*count)
-                    .map(|nth| name(*slot, *way, nth % 2 == 1).target())
+                    .map(|nth| name(*slot, *way, nth % 2 == 1).target(""))
                     .collect();
                 let values = (0..*count).map(Change::Values);
                 let pairs = targets.into_iter().zip(values);
@@ -214,7 +216,7 @@ impl Maker {
             }
             Op::ByTwoNames(slot, one, other) => {
                 let body = json!({ "properties": { "city": "Kiel" } }).to_string();
-                let target = |way| name(*slot, way, false).target();
+                let target = |way| name(*slot, way, false).target("");
                 [*one, *other]
                     .map(|way| ask(Method::PATCH, target(way), &body))
                     .to_vec()
@@ -222,7 +224,8 @@ impl Maker {
             Op::Rename(slot, way) => {
                 let email = new_email(self.chain, *slot).to_uppercase();
                 let body = json!({ "properties": { "email": email } }).to_string();
-                vec![ask(Method::PATCH, name(*slot, *way, false).target(), &body)]
+                let target = name(*slot, *way, false).target("");
+                vec![ask(Method::PATCH, target, &body)]
             }
             Op::Create(all) => all.iter().map(|new| self.create(new)).collect(),
             Op::Rivals(count) => {
@@ -234,10 +237,7 @@ impl Maker {
             }
             Op::Archive(slot, way, times) => {
                 // By its id: that is all that the call knows.
-                let target = match name(*slot, way % 2, false) {
-                    Name::Id(id) => format!("{CONTACTS}/{id}"),
-                    Name::Email(_) => format!("{CONTACTS}/{MADE_ID}"),
-                };
+                let target = name(*slot, way % 2, false).target("");
                 vec![ask(Method::DELETE, target, ""); usize::from(*times)]
             }
             Op::Other(n) => vec![other(*n)],
@@ -343,10 +343,6 @@ impl Maker {
     }
 }
 
-fn by_id(id: u64) -> String {
-    format!("{CONTACTS}/{id}?")
-}
-
 fn ask(method: Method, target: String, body: &str) -> Ask {
     Ask {
         method,
@@ -411,6 +407,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<u8>().prop_map(Change::Values),
         1 => (0..8_usize).prop_map(Change::Bad),
     ];
+    let all_good = prop_oneof![Just(New::Plain), Just(New::WithEmail)];
     let new = prop_oneof![
         2 => Just(New::Plain),
         2 => Just(New::WithEmail),
@@ -426,6 +423,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (slot.clone(), way.clone(), way.clone()).prop_map(|(slot, one, other)| Op::ByTwoNames(slot, one, other)),
         1 => (slot.clone(), way.clone()).prop_map(|(slot, way)| Op::Rename(slot, way)),
         4 => vec(new, 1..5).prop_map(Op::Create),
+        1 => vec(all_good, 30..120).prop_map(Op::Create),
         1 => (2..5_u8).prop_map(Op::Rivals),
         2 => (slot, way, 1..3_u8).prop_map(|(slot, way, times)| Op::Archive(slot, way, times)),
         2 => any::<u8>().prop_map(Op::Other),

@@ -84,8 +84,9 @@ fn items<'a>(body: &'a Value, list: &str, is_batch: bool) -> &'a [Value] {
 }
 
 fn ranks(items: &[Value]) -> impl Iterator<Item = &str> {
-    let rank = |item: &Value| item["properties"]["rank"].as_str();
-    items.iter().filter_map(rank)
+    items
+        .iter()
+        .filter_map(|item| item["properties"]["rank"].as_str())
 }
 
 impl Counts {

@@ -99,15 +99,24 @@ pub(crate) fn name(chain: usize, slot: usize, way: u8, upper: bool) -> Name {
 }
 
 impl Name {
-    /// Path and the part of the query that belongs to it.
-    pub(crate) fn target(&self) -> String {
-        match self {
-            Self::Id(id) => format!("{CONTACTS}/{id}?"),
-            Self::Email(email) => {
-                format!("{CONTACTS}/{}?idProperty=email&", email.replace('@', "%40"))
-            }
-        }
+    /// The path, with a query that names the id property, if it must, and says what else is asked for.
+    pub(crate) fn target(&self, asked: &str) -> String {
+        let (id, by) = match self {
+            Self::Id(id) => (id.clone(), ""),
+            Self::Email(email) => (email.replace('@', "%40"), "idProperty=email"),
+        };
+        target(&id, by, asked)
     }
+}
+
+/// The path of a contact, with a query of two parts, each of which may be empty.
+pub(crate) fn target(id: &str, by: &str, asked: &str) -> String {
+    let (sign, and) = match (by.is_empty(), asked.is_empty()) {
+        (true, true) => ("", ""),
+        (false, false) => ("?", "&"),
+        _ => ("?", ""),
+    };
+    format!("{CONTACTS}/{id}{sign}{by}{and}{asked}")
 }
 
 pub(crate) const CONTACTS: &str = "/crm/v3/objects/contacts";
