@@ -42,7 +42,7 @@ use tower_quota::hubspot::{self, Batches};
 use tower_quota::plan::Zone;
 use tower_quota::sim::{Sim, SimBuilder};
 use wire::{Counts, Wire};
-use world::{builder, fill};
+use world::{builder, fill, with_limits};
 
 /// The same calls one after the other: what callers should get, and a way to what is there at the end.
 async fn alone(scenario: &Scenario) -> (Vec<Ran>, Api) {
@@ -140,8 +140,7 @@ fn each_caller_gets_what_it_would_have_got_alone() {
 #[test]
 fn each_caller_gets_it_through_the_whole_stack_which_is_never_refused() {
     prove("the stack", Mood::Calm, async |scenario| {
-        let limits = Sim::builder().property("rank");
-        let end = calm(scenario, limits, |wire| whole_stack(scenario, wire)).await;
+        let end = calm(scenario, with_limits(), |wire| whole_stack(scenario, wire)).await;
         assert_eq!(end.sim.stats().refused(), 0);
         end
     });
@@ -161,7 +160,6 @@ fn what_fails_and_who_goes_is_no_matter_to_others() {
 #[test]
 fn nor_is_it_through_the_whole_stack() {
     prove("the stack", Mood::Rough, async |scenario| {
-        let limits = Sim::builder().property("rank");
-        rough(scenario, limits, |wire| whole_stack(scenario, wire)).await
+        rough(scenario, with_limits(), |wire| whole_stack(scenario, wire)).await
     });
 }

@@ -17,8 +17,14 @@ pub(crate) const MADE: usize = 3;
 /// Stands in a path for the id of the contact that the chain made last.
 pub(crate) const MADE_ID: &str = "{made}";
 
+/// Without limits.
 pub(crate) fn builder() -> SimBuilder {
-    Sim::builder().no_burst().property("rank")
+    with_limits().no_burst().no_search().no_associations()
+}
+
+/// With those of a Professional account.
+pub(crate) fn with_limits() -> SimBuilder {
+    Sim::builder().property("rank")
 }
 
 /// Fills a simulator for so many chains, always in the same way.
