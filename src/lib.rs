@@ -12,8 +12,9 @@
 //! * [`SearchBudgetLayer`] gives searches a place of their own to wait in, so that a backfill cannot starve a lookup.
 //! * [`AdaptiveConcurrencyLayer`] sends no more requests at a time than the server bears.
 //! * [`PayloadTrimLayer`] asks a search that times out for less at a time, and hands on the whole answer.
+//! * [`BatchLayer`] sends calls for single records as batch calls, and gives each caller its own answer.
 //!
-//! All but the last, which needs none, are made from one [`Quota`], which owns the [`Plan`](plan::Plan) (what the limits are) and the ledger (who holds what).
+//! All but the last two, which can do without, are made from one [`Quota`], which owns the [`Plan`](plan::Plan) (what the limits are) and the ledger (who holds what).
 //! [`hubspot`] is a ready preset for HubSpot's CRM API; any other API is described by data. [`stack::StackLayer`] is all of
 //! them in their right order.
 //!
@@ -24,6 +25,7 @@
 //! | The process is restarted in mid-window. | [`ColdStart`](plan::ColdStart): it asks before it uses all |
 //! | The plan and the server disagree. | The lower figure is kept to; [`Quota::plan_check`] tells |
 //! | The daily pool is used up. | [`DailyExhausted`](quota::DailyExhausted): fail or wait for the reset; [`Quota::set_pace`] spreads bulk work over the day, [`Quota::set_next_reset`] tells when the reset is |
+//! | One call for each record uses the quota up. | [`BatchLayer`]; for another API than HubSpot, [`batch::BatchPolicy`] says which calls have a batch form |
 //! | A search times out however often it is repeated. | [`PayloadTrimLayer`]; for another API than HubSpot, [`trim::TrimPolicy`] says how to ask for less |
 //! | No response tells how long the server worked. | [`Guard`](core::Guard): the proof, or some more throughput for a refusal now and then |
 //!
@@ -39,6 +41,7 @@
 //!
 //! ```text
 //! caller
+//!   -> Batch                  calls for single records leave as one; asked for with `StackLayer::batch`
 //!   -> PayloadTrim            what is too heavy for the server is asked in smaller pieces
 //!   -> RetryAfter             repeats what may be repeated; every repetition takes its slots again
 //!   -> SearchBudget           the slots of searches

@@ -14,16 +14,16 @@ use serde_json::Value;
 use tower::timeout::{Timeout, TimeoutLayer};
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::body::HeldBody;
-use tower_quota::stack::Stack;
+use tower_quota::stack::BatchedStack;
 use tower_quota::trim::Trimmed;
-use tower_quota::{BoxError, Quota, hubspot};
+use tower_quota::{BatchLayer, BoxError, Quota, hubspot};
 
 use crate::args::Args;
 use crate::wire::{Call, Counted, Wire};
 
 type Body = Full<Bytes>;
 type Http = legacy::Client<HttpsConnector<HttpConnector>, HeldBody<Body>>;
-type Api = Stack<Timeout<Counted<Http>>>;
+type Api = BatchedStack<Timeout<Counted<Http>>>;
 
 /// A pause is waited for so long; what takes longer (the daily quota is used up) ends the run.
 const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
@@ -92,7 +92,12 @@ impl Client {
         let no_repetitions = stack
             .clone()
             .max_attempts(1)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| error.to_string())?
+            .batch_with(BatchLayer::off());
+        let stack = match args.batch {
+            true => stack.batch(hubspot::Batches::default()),
+            false => stack.batch_with(BatchLayer::off()),
+        };
         Ok(Self {
             api: stack.layer(sent.clone()),
             once: no_repetitions.layer(sent),

@@ -8,8 +8,8 @@
 //! https://api.hubapi.com` and a token in `HUBSPOT_TOKEN` the same program syncs with the real one.
 //!
 //! Every contact is updated by its e-mail address, and created when HubSpot does not know it: one request or two. That is the
-//! simplest sync there is, and it shows the layers; a sync of very many new contacts would rather use the batch endpoints,
-//! because HubSpot counts a 404 as an error, and wants no more than 5 % of them a day from marketplace apps.
+//! simplest sync there is, and it shows the layers. With `--batch` the same calls leave in batches of up to a hundred; then a contact
+//! that HubSpot does not know is no error response either, of which it wants no more than 5 % a day from marketplace apps.
 //!
 //! [`client`] puts the layers on hyper-util's client, [`upsert`] is the work on one contact, [`run`] does it for many at a time, and
 //! [`verify`] reads back by search what was synced.
