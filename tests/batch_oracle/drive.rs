@@ -1,6 +1,7 @@
 //! Lets chains run: each call in its own task, or one call after the other.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -12,6 +13,7 @@ use tower::util::BoxCloneService;
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::ask::{Ask, Chain, Sort, Step};
+use crate::common::SECOND;
 use crate::world::{CONTACTS, MADE_ID, TOKEN};
 
 type Answer = (StatusCode, HeaderMap, Bytes);
@@ -219,10 +221,10 @@ pub(crate) async fn contacts(api: &Api) -> Vec<Value> {
                     .header("authorization", format!("Bearer {TOKEN}"))
                     .body(Full::default())
                     .unwrap();
-                // Its requests may fail, too.
+                // These requests may fail, too, and no quota is kept for them.
                 match api.clone().oneshot(list).await {
                     Ok((StatusCode::OK, _, body)) => break body,
-                    _ => continue,
+                    _ => tokio::time::sleep(SECOND).await,
                 }
             };
             let body: Value = serde_json::from_slice(&body).unwrap();
@@ -236,18 +238,32 @@ pub(crate) async fn contacts(api: &Api) -> Vec<Value> {
     all
 }
 
-/// The ids of the contacts that were made, each with a name that says who made it.
-pub(crate) type Makers = HashMap<String, String>;
+/// Whose call made a contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Maker {
+    pub(crate) chain: usize,
+    step: usize,
+    call: usize,
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "made by {}.{}.{}", self.chain, self.step, self.call)
+    }
+}
+
+/// By the ids of what was made.
+pub(crate) type Makers = HashMap<String, Maker>;
 
 pub(crate) fn makers(ran: &[Ran]) -> Makers {
     let mut makers = Makers::new();
     for (chain, steps) in ran.iter().enumerate() {
         for (step, outcomes) in steps.iter().enumerate() {
-            for (nth, outcome) in outcomes.iter().enumerate() {
+            for (call, outcome) in outcomes.iter().enumerate() {
                 if let Some(id) = outcome.made() {
-                    let name = format!("made {chain}.{step}.{nth}");
+                    let maker = Maker { chain, step, call };
                     assert_eq!(
-                        makers.insert(id.to_owned(), name),
+                        makers.insert(id.to_owned(), maker),
                         None,
                         "one contact for two"
                     );

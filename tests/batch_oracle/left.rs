@@ -8,7 +8,6 @@ use serde_json::Value;
 use crate::ask::{Ask, Chain};
 use crate::drive::{Outcome, Ran, makers};
 use crate::same::outcomes;
-use crate::scenario::Scenario;
 use crate::world::owner;
 
 /// Whether everything that a chain was to write is written.
@@ -22,39 +21,36 @@ fn is_whole(chain: &Chain, ran: &Ran) -> bool {
     all.all(whole)
 }
 
-/// What the chains hold of which all is written, and what all hold.
-pub(crate) fn of_whole_chains(
-    scenario: &Scenario,
-    ran: &[Ran],
-    held: &[Value],
-    made: &[Ran],
-) -> Vec<Value> {
-    let is_whole = |chain: usize| is_whole(&scenario.chains[chain], &ran[chain]);
-    let makers = makers(made);
+/// Of each chain whether it is such.
+pub(crate) fn whole_chains(chains: &[Chain], ran: &[Ran]) -> Vec<bool> {
+    let pairs = chains.iter().zip(ran);
+    pairs.map(|(chain, ran)| is_whole(chain, ran)).collect()
+}
+
+/// What the chosen chains hold, and what belongs to none.
+pub(crate) fn of_chains(chosen: &[bool], held: &[Value], ran: &[Ran]) -> Vec<Value> {
+    let makers = makers(ran);
+    let is_chosen = |chain: usize| chosen.get(chain).copied().unwrap_or_default();
     let belongs = |contact: &&Value| {
         let id = contact["id"].as_str().unwrap();
-        if let Some(maker) = makers.get(id) {
-            let chain = maker.trim_start_matches("made ").split('.').next().unwrap();
-            return is_whole(chain.parse().unwrap());
-        }
-        match owner(id.parse().unwrap()) {
-            None => true,
-            // Beyond the chains are those that were made for nobody.
-            Some(chain) => chain < scenario.chains.len() && is_whole(chain),
-        }
+        let maker = makers.get(id).map(|maker| maker.chain);
+        // Beyond those of the last chain are those that were made, and those whose maker does not know of it are of no chain.
+        maker
+            .or_else(|| owner(id.parse().unwrap()))
+            .is_none_or(is_chosen)
     };
     held.iter().filter(belongs).cloned().collect()
 }
 
 /// Nothing is made twice, nothing is missing that a caller was told of, and nothing is there that a caller was told is not.
-pub(crate) fn check_made(scenario: &Scenario, ran: &[Ran], held: &[Value]) {
+pub(crate) fn check_made(chains: &[Chain], ran: &[Ran], held: &[Value]) {
     let mut made: HashMap<&str, usize> = HashMap::new();
     for contact in held {
         if let Some(marker) = contact["properties"]["zip"].as_str() {
             *made.entry(marker).or_default() += 1;
         }
     }
-    for (ask, outcome) in outcomes(&scenario.chains, ran) {
+    for (ask, outcome) in outcomes(chains, ran) {
         let Some(marker) = ask.marker.as_deref() else {
             continue;
         };

@@ -36,7 +36,7 @@ pub(crate) fn plain(value: &Value, makers: &Makers) -> Value {
         Value::String(text) => {
             let (before, id) = text.rsplit_once("Existing ID: ").unwrap_or(("", text));
             match makers.get(id) {
-                Some(name) => format!("{before}{name}").into(),
+                Some(maker) => format!("{before}{maker}").into(),
                 None => value.clone(),
             }
         }
@@ -59,14 +59,14 @@ fn plain_outcome(outcome: &Outcome, makers: &Makers) -> Outcome {
     }
 }
 
-/// Every caller got what it would have got alone. Calls whose callers have gone are no matter, nor, if `failures` may come, are
-/// those that failed as a whole.
-pub(crate) fn check_answers(chains: &[Chain], got: &[Ran], expected: &[Ran], failures: bool) {
+/// Every caller got what it would have got alone, or a failure that was injected, whole. Calls whose callers have gone are no
+/// matter.
+pub(crate) fn check_answers(chains: &[Chain], got: &[Ran], expected: &[Ran]) {
     let (got_makers, expected_makers) = (makers(got), makers(expected));
     for (chain, (steps, got)) in chains.iter().zip(got).enumerate() {
         for (nth, (step, outcomes)) in steps.iter().zip(got).enumerate() {
             for (place, (ask, outcome)) in step.asks.iter().zip(outcomes).enumerate() {
-                if outcome == &Outcome::Gone || (failures && outcome.is_injected()) {
+                if outcome == &Outcome::Gone || outcome.is_injected() {
                     continue;
                 }
                 if ask.sort == Sort::Peek {

@@ -16,6 +16,7 @@ use crate::world::fill;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
+    pub(crate) mood: Mood,
     pub(crate) chains: Vec<Chain>,
     dialect: BatchDialect,
     /// From when on a batch may have how many inputs.
@@ -68,7 +69,11 @@ fn dialect() -> impl Strategy<Value = BatchDialect> {
             .never_in_order(flags[3]);
         absent.map_or(dialect.clone(), |status| dialect.absent(status))
     });
-    prop_oneof![Just(BatchDialect::new().never_in_order(true)), any]
+    prop_oneof![Just(usual()), any]
+}
+
+fn usual() -> BatchDialect {
+    BatchDialect::new().never_in_order(true)
 }
 
 /// Many tasks and a server.
@@ -88,7 +93,8 @@ pub(crate) fn scenario(mood: Mood) -> impl Strategy<Value = Scenario> {
         any::<u64>(),
     )
         .prop_map(
-            |(chains, dialect, lower, (linger, latency), failures, seed)| Scenario {
+            move |(chains, dialect, lower, (linger, latency), failures, seed)| Scenario {
+                mood,
                 chains,
                 dialect,
                 lower,
@@ -101,6 +107,11 @@ pub(crate) fn scenario(mood: Mood) -> impl Strategy<Value = Scenario> {
 }
 
 impl Scenario {
+    /// Whether the server does what it does if nothing is said.
+    pub(crate) fn is_usual(&self) -> bool {
+        self.dialect == usual() && self.lower.is_none()
+    }
+
     /// With contents for all tasks.
     pub(crate) fn simulator(&self, builder: SimBuilder) -> Sim {
         let way = Latency::uniform(Duration::ZERO, ms(self.latency.into()));
@@ -115,7 +126,7 @@ impl Scenario {
         };
         let sim = builder
             .batches(self.dialect.clone())
-            .latency(way.clone())
+            .latency(way)
             .service_time(way)
             .seed(self.seed)
             .fault(probability, status(429, false))

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::ask::Mood;
 use crate::drive::{Outcome, Ran};
 use crate::same::outcomes;
 use crate::scenario::Scenario;
@@ -37,9 +38,34 @@ impl Sum {
     }
 }
 
-/// No caller sends his own call twice, and a batch call that tells nobody anything is all that can be in vain.
+impl Sum {
+    /// All that is to be tried was tried, and it was worth it.
+    pub(crate) fn check(&self, mood: Mood) {
+        assert!(self.requests < self.calls, "{self:?}");
+        for status in [200, 201, 204, 207, 400, 404, 409] {
+            assert!(self.by_status.contains_key(&status), "{status}: {self:?}");
+        }
+        assert!(self.fruitless > 0, "{self:?}");
+        let is_rough = mood == Mood::Rough;
+        assert_eq!(
+            (self.gone > 0, self.failed > 0),
+            (is_rough, is_rough),
+            "{self:?}"
+        );
+    }
+}
+
+/// No caller sends his own call twice, and a batch call that tells nobody anything is all that can be in vain. Where the server does
+/// what is usual, no call that is good is the cause of one.
 pub(crate) fn check_economy(scenario: &Scenario, ran: &[Ran], counts: &Counts) {
     let calls = outcomes(&scenario.chains, ran).count();
+    if scenario.is_usual() {
+        let is_good = |outcome: &Outcome| (200..300).contains(&outcome.status());
+        let causes = outcomes(&scenario.chains, ran)
+            .filter(|(ask, outcome)| ask.is_odd || !is_good(outcome))
+            .count();
+        assert!(counts.fruitless <= causes, "{causes} causes: {counts:?}");
+    }
     assert!(counts.singles <= calls, "{calls} calls: {counts:?}");
     let most = calls + counts.fruitless;
     assert!(counts.requests() <= most, "{calls} calls: {counts:?}");
