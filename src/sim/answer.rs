@@ -175,11 +175,7 @@ pub(super) fn trouble(
     let (category, message) = match status.as_u16() {
         429 => return refusal(Refusal::Window, class, ids, correlation_id, rng),
         502 | 520..=530 => {
-            let title = match status.as_u16() {
-                524 => "524 Origin Time-out".to_owned(),
-                _ => status.to_string().replace(" <unknown status code>", ""),
-            };
-            let mut page = Reply::new(status, Some(HTML), html(&title));
+            let mut page = page(status);
             page.quota_headers = false;
             return page;
         }
@@ -199,11 +195,17 @@ pub(super) fn trouble(
     Problem::new(status, category, message).reply(correlation_id)
 }
 
-fn html(title: &str) -> String {
-    format!(
+/// An answer for people.
+pub(super) fn page(status: StatusCode) -> Reply {
+    let title = match status.as_u16() {
+        524 => "524 Origin Time-out".to_owned(),
+        _ => status.to_string().replace(" <unknown status code>", ""),
+    };
+    let html = format!(
         "<html>\n<head><title>{title}</title></head>\n<body bgcolor=\"white\">\n\
          <center><h1>{title}</h1></center>\n<hr><center>cloudflare</center>\n</body>\n</html>\n"
-    )
+    );
+    Reply::new(status, Some(HTML), html)
 }
 
 /// An error in the API's own form: the answer to a call, or one item of a 207.
@@ -332,6 +334,18 @@ impl Problem {
             Some(id) => self.with("existingId", vec![id.to_string()]),
             None => self,
         }
+    }
+
+    /// Takes the context of another error that says the same, or gives it back.
+    pub(super) fn absorb(&mut self, other: Self) -> Option<Self> {
+        if self.category != other.category || self.message != other.message {
+            return Some(other);
+        }
+        for (key, values) in other.context {
+            let own = self.context.entry(key).or_default();
+            own.extend(values);
+        }
+        None
     }
 
     pub(super) fn reply(&self, correlation_id: &str) -> Reply {

@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Problem, Reply};
 use super::associations::{self, Associations};
-use super::batch;
+use super::batch::{self, Rules};
 use super::contacts::{Contact, Contacts, Properties, View};
 use super::cost::Load;
+use super::dialect::BatchDialect;
 use super::routes::{Batch, Call, Query};
 use super::search;
 
@@ -21,6 +22,7 @@ use super::search;
 pub(super) struct Contents {
     known: Properties,
     search_body: usize,
+    pub(super) dialect: BatchDialect,
     accounts: HashMap<u64, Contacts>,
     associations: HashMap<u64, Associations>,
 }
@@ -37,10 +39,11 @@ pub(super) struct Work<'a> {
 }
 
 impl Contents {
-    pub(super) fn new(properties: Vec<String>, search_body: usize) -> Self {
+    pub(super) fn new(properties: Vec<String>, search_body: usize, dialect: BatchDialect) -> Self {
         Self {
             known: Properties::new(properties),
             search_body,
+            dialect,
             accounts: HashMap::new(),
             associations: HashMap::new(),
         }
@@ -62,7 +65,7 @@ impl Contents {
                 fits(body, self.search_body).ok()?;
                 search::load(&self.known, body).ok()
             }
-            Call::Batch(Batch::Read) => batch::load(body).ok(),
+            Call::Batch(Batch::Read) => batch::load(&self.dialect, body).ok(),
             Call::AssociationsRead(_) => associations::load(body).ok(),
             _ => None,
         }
@@ -85,7 +88,13 @@ impl Contents {
                 fits(work.body, self.search_body)?;
                 search::search(contacts, known, work.body)
             }
-            Call::Batch(kind) => batch::batch(contacts, known, *kind, work, rng),
+            Call::Batch(kind) => {
+                let rules = Rules {
+                    known,
+                    dialect: &self.dialect,
+                };
+                batch::batch(contacts, &rules, *kind, work, rng)
+            }
             Call::AssociationsRead(ends) => {
                 let associations = self.associations.get(&work.account);
                 associations::read(associations, ends, work, rng)

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::cost::Cost;
 use super::day::Zone;
+use super::dialect::BatchDialect;
 use super::fault::{Fault, Faults, Script};
 use super::latency::Latency;
 use super::limits::{Chosen, Limit, SimTier};
@@ -75,6 +76,7 @@ pub struct SimBuilder {
     others: Vec<Others>,
     tokens: Tokens,
     properties: Vec<String>,
+    batches: BatchDialect,
     search_body: usize,
     concurrency: Option<(u64, StatusCode)>,
     silent: HashSet<Class>,
@@ -98,6 +100,7 @@ impl Default for SimBuilder {
             others: Vec::new(),
             tokens: Tokens::default(),
             properties: Vec::new(),
+            batches: BatchDialect::new(),
             search_body: 3_000,
             concurrency: None,
             silent: HashSet::new(),
@@ -325,6 +328,12 @@ impl SimBuilder {
         self
     }
 
+    /// How batch calls answer where the API varies. [`Sim::set_batches`] changes it later.
+    pub fn batches(mut self, dialect: BatchDialect) -> Self {
+        self.batches = dialect;
+        self
+    }
+
     /// The largest body of a search in bytes; 3,000 if not said, the documented limit.
     pub fn search_body(mut self, bytes: usize) -> Self {
         self.search_body = bytes;
@@ -344,7 +353,7 @@ impl SimBuilder {
     /// [`ConfigError`] that names the field: a zero quota or window, a window that is not whole seconds with one-second buckets, an
     /// unknown zone, a probability outside 0.0..=1.0, a latency that makes no sense, a rate that is not positive, a burst
     /// of nobody, a concurrency of zero or a refusal that is no error, a cost with a budget of zero, a wait of more than a day or
-    /// a status that is no gateway timeout.
+    /// a status that is no gateway timeout, batches of no inputs or ones that are absent with a status that is no client error.
     pub fn build(self) -> Result<Sim, ConfigError> {
         let limits = self.limits.check()?;
         let latencies = [
@@ -383,6 +392,7 @@ impl SimBuilder {
             }
         }
         self.cost.iter().try_for_each(Cost::check)?;
+        self.batches.check()?;
         for others in &self.others {
             if !(others.rate.is_finite() && others.rate > 0.0) {
                 return Err(ConfigError::new(
@@ -419,6 +429,7 @@ impl SimBuilder {
             faults,
             cost: self.cost,
             properties: self.properties,
+            batches: self.batches,
             seed: self.seed,
             record: self.record,
             clock: self.clock.unwrap_or_else(Clock::system),

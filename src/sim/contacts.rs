@@ -36,12 +36,16 @@ const USUAL: &[&str] = &[
     "hs_lead_status",
     "hs_language",
     "hs_timezone",
-    "hs_additional_emails",
+    MORE_EMAILS,
     "hubspot_owner_id",
 ];
 
 /// What the server sets itself.
 const READ_ONLY: &[&str] = &["hs_object_id", "createdate", "lastmodifieddate"];
+
+/// What the server sets of a contact into which others were merged: their ids and their e-mails. Callers may write the second.
+const MERGED_IDS: &str = "hs_merged_object_ids";
+const MORE_EMAILS: &str = "hs_additional_emails";
 
 /// What a read shows if no properties are asked for.
 const SHOWN: &[&str] = &[
@@ -59,8 +63,8 @@ pub(super) struct Properties(HashSet<String>);
 
 impl Properties {
     pub(super) fn new(more: Vec<String>) -> Self {
-        let usual = USUAL.iter().chain(READ_ONLY).map(|&name| name.to_owned());
-        Self(usual.chain(more).collect())
+        let usual = USUAL.iter().chain(READ_ONLY).chain([&MERGED_IDS]);
+        Self(usual.map(|&name| name.to_owned()).chain(more).collect())
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
@@ -78,6 +82,9 @@ pub(super) struct Contact {
     created: SystemTime,
     updated: SystemTime,
     archived: Option<SystemTime>,
+    /// The ids of those that were merged into it, and their e-mails, by which it is found.
+    merged_ids: Vec<u64>,
+    merged_emails: Vec<String>,
 }
 
 impl Contact {
@@ -167,6 +174,8 @@ pub(super) struct Contacts {
     live: BTreeMap<u64, Contact>,
     archived: BTreeMap<u64, Contact>,
     by_email: HashMap<String, u64>,
+    /// Into which contact those are merged that are no more.
+    merged: HashMap<u64, u64>,
     next_id: u64,
 }
 
@@ -177,6 +186,7 @@ impl Contacts {
             live: BTreeMap::new(),
             archived: BTreeMap::new(),
             by_email: HashMap::new(),
+            merged: HashMap::new(),
             next_id: 101,
         }
     }
@@ -194,7 +204,7 @@ impl Contacts {
                 let message = format!("Property \"{name}\" does not exist");
                 return wrong("PROPERTY_DOESNT_EXIST", message);
             }
-            if READ_ONLY.contains(&name.as_str()) {
+            if READ_ONLY.contains(&name.as_str()) || name == MERGED_IDS {
                 let message =
                     format!("\"{name}\" is a read only property; its value cannot be set.");
                 return wrong("READ_ONLY_VALUE", message);
@@ -220,8 +230,23 @@ impl Contacts {
         Ok(values)
     }
 
-    /// Finds a record by its id or by a unique property; `Ok(None)` if there is none.
+    /// Finds a record by its id or by a unique property; `Ok(None)` if there is none. The id of one that was merged finds the one
+    /// into which it was merged.
     pub(super) fn find(
+        &self,
+        key: &str,
+        id_property: Option<&str>,
+    ) -> Result<Option<u64>, Problem> {
+        if let (None | Some("hs_object_id"), Ok(id)) = (id_property, key.parse()) {
+            if let Some(primary) = self.merged.get(&id) {
+                return Ok(Some(*primary).filter(|id| self.live.contains_key(id)));
+            }
+        }
+        self.find_unmerged(key, id_property)
+    }
+
+    /// The same, but the id of one that was merged finds nothing.
+    pub(super) fn find_unmerged(
         &self,
         key: &str,
         id_property: Option<&str>,
@@ -316,6 +341,8 @@ impl Contacts {
             created: now,
             updated: now,
             archived: None,
+            merged_ids: Vec::new(),
+            merged_emails: Vec::new(),
         };
         self.live.insert(id, contact);
         id
@@ -327,8 +354,10 @@ impl Contacts {
             return;
         };
         if let Some(email) = values.get("email") {
-            if let Some(old) = contact.values.get("email") {
-                self.by_email.remove(old);
+            if let Some(old) = contact.email() {
+                if !contact.merged_emails.iter().any(|email| email == old) {
+                    self.by_email.remove(old);
+                }
             }
             if !email.is_empty() {
                 self.by_email.insert(email.clone(), id);
@@ -344,10 +373,60 @@ impl Contacts {
         contact.updated = now;
     }
 
-    /// Moves a contact out of sight. Its email is free again.
+    /// Makes one contact of two.
+    pub(super) fn merge(
+        &mut self,
+        primary: u64,
+        other: u64,
+        now: SystemTime,
+    ) -> Result<(), Problem> {
+        if primary == other {
+            return Err(Problem::invalid("A contact cannot be merged with itself"));
+        }
+        if !self.live.contains_key(&primary) {
+            return Err(Problem::not_found());
+        }
+        let mut gone = self.live.remove(&other).ok_or_else(Problem::not_found)?;
+        let Some(kept) = self.live.get_mut(&primary) else {
+            return Err(Problem::not_found());
+        };
+        gone.merged_ids.push(other);
+        let email = gone.values.remove("email");
+        for email in email.iter().chain(&gone.merged_emails) {
+            self.by_email.insert(email.clone(), primary);
+        }
+        match email {
+            Some(email) if kept.email().is_none() => {
+                kept.values.insert("email".to_owned(), email);
+            }
+            email => gone.merged_emails.extend(email),
+        }
+        kept.merged_emails.append(&mut gone.merged_emails);
+        for id in &gone.merged_ids {
+            self.merged.insert(*id, primary);
+        }
+        kept.merged_ids.append(&mut gone.merged_ids);
+        for (name, value) in gone.values {
+            kept.values.entry(name).or_insert(value);
+        }
+        let ids: Vec<String> = kept.merged_ids.iter().map(u64::to_string).collect();
+        kept.values.insert(MERGED_IDS.to_owned(), ids.join(";"));
+        if !kept.merged_emails.is_empty() {
+            let emails = kept.merged_emails.join(";");
+            kept.values.insert(MORE_EMAILS.to_owned(), emails);
+        }
+        kept.updated = now;
+        Ok(())
+    }
+
+    /// Moves a contact out of sight. Its emails are free again.
     pub(super) fn archive(&mut self, id: u64, now: SystemTime) {
         if let Some(mut contact) = self.live.remove(&id) {
-            if let Some(email) = contact.email() {
+            for email in contact
+                .email()
+                .into_iter()
+                .chain(contact.merged_emails.iter().map(String::as_str))
+            {
                 self.by_email.remove(email);
             }
             contact.archived = Some(now);

@@ -96,7 +96,7 @@ impl Desk {
             enforcer,
             faults: parts.faults,
             cost: parts.cost,
-            contents: Contents::new(parts.properties, parts.settings.search_body),
+            contents: Contents::new(parts.properties, parts.settings.search_body, parts.batches),
             rng: fastrand::Rng::with_seed(parts.seed),
             stats: Stats::default(),
             log: parts.record.then(Vec::new),

@@ -62,6 +62,7 @@ mod contacts;
 mod cost;
 mod day;
 mod desk;
+mod dialect;
 mod fault;
 mod filter;
 mod latency;
@@ -85,6 +86,7 @@ pub use self::config::{DEFAULT_ACCOUNT, SimBuilder};
 use self::config::{Settings, Tokens};
 pub use self::cost::Cost;
 use self::desk::Desk;
+pub use self::dialect::{BatchDialect, ErrorItems, NoneFound, Traces};
 use self::fault::Faults;
 pub use self::fault::{Fault, Script};
 pub use self::filter::Operator;
@@ -139,6 +141,7 @@ struct Parts {
     faults: Faults,
     cost: Option<Cost>,
     properties: Vec<String>,
+    batches: BatchDialect,
     seed: u64,
     record: bool,
     clock: Clock,
@@ -245,6 +248,17 @@ impl Sim {
     pub fn set_cost(&self, cost: Option<Cost>) -> Result<(), ConfigError> {
         cost.iter().try_for_each(Cost::check)?;
         self.shared.desk().cost = cost;
+        Ok(())
+    }
+
+    /// How batch calls answer from now on; what is in work already, too.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] as of [`SimBuilder::build`]; all stays as it was.
+    pub fn set_batches(&self, dialect: BatchDialect) -> Result<(), ConfigError> {
+        dialect.check()?;
+        self.shared.desk().contents.dialect = dialect;
         Ok(())
     }
 

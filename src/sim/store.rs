@@ -81,6 +81,22 @@ impl Store {
         known
     }
 
+    /// Merges the contact `other` into `primary`, as a person does by hand: it is gone, and what is asked for by its id or its
+    /// e-mails is answered with `primary`, which has its values where it had none itself, its id among `hs_merged_object_ids` and
+    /// its e-mails among `hs_additional_emails`.
+    ///
+    /// A batch update by the id of `other` calls it missing, a batch read does as the
+    /// [dialect](super::BatchDialect::merged_left_out) says. Associations stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when one of them does not exist, or both are the same; nothing is changed then.
+    pub fn merge(&self, primary: u64, other: u64) -> Result<(), ConfigError> {
+        let (mut desk, wall) = self.shared.desk_and_wall();
+        let (contacts, _) = desk.contents.contacts(self.account);
+        contacts.merge(primary, other, wall).map_err(refused)
+    }
+
     /// Associates two records, each named by its type and id, in both directions. Nothing checks that they exist, and archiving
     /// a contact leaves its associations as they are. A second time changes nothing.
     pub fn associate(&self, from: (&str, u64), to: (&str, u64)) {

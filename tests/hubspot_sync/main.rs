@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tower_quota::sim::{Fault, Latency, Script, Sim, SimBuilder, SimServer};
 
+mod batch;
 // The tests of these two run here, because cargo does not run those of examples.
 #[allow(dead_code)]
 #[path = "../../examples/hubspot_sync/contacts.rs"]

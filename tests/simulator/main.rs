@@ -1,5 +1,6 @@
 //! The simulator's promises, tried against the facts about the API.
 
+mod batches;
 mod contacts;
 mod cost;
 mod day;
@@ -16,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tower::ServiceExt;
-use tower_quota::sim::{Fault, Latency, Others, Sim, SimBody, SimBuilder, Windows};
+use tower_quota::sim::{BatchDialect, Fault, Latency, Others, Sim, SimBody, SimBuilder, Windows};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -138,6 +139,14 @@ fn nonsense_is_an_error_that_names_the_field() {
         (
             small().others(Others::search(1.0).in_bursts_of(0)),
             "others: in_bursts_of",
+        ),
+        (
+            small().batches(BatchDialect::new().most(0)),
+            "batches: most",
+        ),
+        (
+            small().batches(BatchDialect::new().absent(StatusCode::OK)),
+            "batches: absent",
         ),
     ];
     for (builder, field) in table {

@@ -15,7 +15,7 @@ use crate::batch::{BatchPolicy, Single};
 use crate::request::RequestHead;
 
 /// How HubSpot's calls for single CRM records are made one batch call, and how each caller gets its own answer, for
-/// `BatchLayer`.
+/// [`BatchLayer`](crate::BatchLayer).
 ///
 /// | request | batch call | inputs at most |
 /// |---|---|---|

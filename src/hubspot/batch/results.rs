@@ -216,7 +216,7 @@ impl<'a> Results<'a> {
 
     /// What was created is known by what was sent of it, and so is a record whose result does not show what it was named by.
     fn take_by_what_was_sent(&mut self) {
-        let interchangeable = match self.call.deed {
+        let is_create = match self.call.deed {
             Deed::Create => true,
             Deed::Update if self.call.by.property().is_some() => false,
             _ => return,
@@ -239,12 +239,12 @@ impl<'a> Results<'a> {
         let results = self.left.iter().filter_map(|nth| Some((*nth, read(nth)?)));
         let (left, results): (Vec<_>, Vec<_>) = results.unzip();
         let is_whole = self.is_complete() && self.unnamed.is_empty() && open.len() == left.len();
-        if !interchangeable && !is_whole {
+        if !is_create && !is_whole {
             return;
         }
         let rule = Rule {
             is_whole,
-            interchangeable,
+            is_create,
         };
         let inputs: Vec<_> = inputs.iter().map(Sent::of).collect();
         let results: Vec<_> = results.iter().map(Sent::of).collect();

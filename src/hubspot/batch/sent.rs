@@ -61,8 +61,9 @@ pub(super) fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
 pub(super) struct Rule {
     /// Each input has one of the results, and each result is of one of them.
     pub(super) is_whole: bool,
-    /// Inputs that sent the very same may have each other's result.
-    pub(super) interchangeable: bool,
+    /// The records are new: inputs that sent the very same may have each other's. Others can be asked for singly, so that all must
+    /// be plain, or nothing is believed.
+    pub(super) is_create: bool,
 }
 
 /// For each input the place of its result, as far as that is certain. There are not more results than inputs.
@@ -80,11 +81,11 @@ pub(super) fn match_up(
     };
     matching.by_email();
     matching.by_all(false);
-    if rule.is_whole {
+    if rule.is_whole && rule.is_create {
         matching.by_all(true);
     }
     let is_whole = matching.found.iter().all(Option::is_some);
-    if !rule.interchangeable && !is_whole {
+    if !rule.is_create && !is_whole {
         return vec![None; inputs.len()];
     }
     matching.found
@@ -174,7 +175,7 @@ impl<'a> Matching<'a> {
             }
             let mut has_given = false;
             for (group, claims) in groups.iter_mut().zip(claims) {
-                let is_one = self.rule.interchangeable || group.places.len() == 1;
+                let is_one = self.rule.is_create || group.places.len() == 1;
                 // More results than inputs: some are of others.
                 if claims.is_empty() || claims.len() > group.places.len() || !is_one {
                     continue;
@@ -249,4 +250,75 @@ pub(super) fn can_be_told_apart(inputs: &[Input]) -> bool {
             let with = with.map(RawValue::get);
             *associated.entry(Sent::of(properties)).or_insert(with) == with
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Matches properties written in JSON.
+    fn matched(
+        inputs: &[&'static str],
+        results: &[&'static str],
+        is_create: bool,
+    ) -> Vec<Option<usize>> {
+        let parse = |text: &&'static str| Object::parse(text).unwrap();
+        let rule = Rule {
+            is_whole: inputs.len() == results.len(),
+            is_create,
+        };
+        let inputs: Vec<_> = inputs.iter().map(parse).collect();
+        let results: Vec<_> = results.iter().map(parse).collect();
+        let inputs: Vec<_> = inputs.iter().map(Sent::of).collect();
+        let results: Vec<_> = results.iter().map(Sent::of).collect();
+        match_up(&inputs, &results, rule)
+    }
+
+    #[test]
+    fn values_are_compared_as_the_server_writes_them() {
+        let sent = r#"{"n":5,"b":true,"none":null,"empty":"","email":" A@B.org ","t":"\u0061"}"#;
+        let shown = r#"{"more":"1","t":"a","email":"a@b.org","n":"5","b":"true","empty":null}"#;
+        let (sent, shown) = (Object::parse(sent).unwrap(), Object::parse(shown).unwrap());
+        let (sent, shown) = (Sent::of(&sent), Sent::of(&shown));
+        assert_eq!(sent.0.len(), 4);
+        assert!(sent.0.iter().all(|pair| shown.has(pair)));
+        assert_eq!(sent.email(), Some("a@b.org"));
+    }
+
+    #[test]
+    fn those_that_have_theirs_leave_room_for_the_others() {
+        let inputs = [r#"{"a":1}"#, r#"{"a":1,"b":1}"#, r#"{"a":1,"b":1,"c":1}"#];
+        let results = [inputs[2], inputs[0], inputs[1]];
+        for is_create in [true, false] {
+            let found = matched(&inputs, &results, is_create);
+            assert_eq!(found, [Some(1), Some(2), Some(0)]);
+        }
+        // One result fewer, and two of them may be of several.
+        let found = matched(&inputs, &results[..2], true);
+        assert_eq!(found, [Some(1), None, None]);
+    }
+
+    #[test]
+    fn only_new_records_are_interchangeable_or_told_by_what_remains() {
+        let (one, other) = (r#"{"a":1}"#, r#"{"a":2}"#);
+        let alike = [one, one, other];
+        assert_eq!(
+            matched(&alike, &[other, one, one], true),
+            [Some(1), Some(2), Some(0)]
+        );
+        assert_eq!(matched(&alike, &[other, one, one], false), [None; 3]);
+        let rewritten = [r#"{"a":"one"}"#, other];
+        assert_eq!(matched(&[one, other], &rewritten, true), [Some(0), Some(1)]);
+        assert_eq!(matched(&[one, other], &rewritten, false), [None; 2]);
+    }
+
+    #[test]
+    fn more_results_than_inputs_of_a_kind_are_not_shared_out() {
+        let (one, other) = (r#"{"a":1}"#, r#"{"a":2}"#);
+        assert_eq!(matched(&[one, other], &[one, one], true), [None; 2]);
+        assert_eq!(
+            matched(&[one, other, other], &[one, one, other], true)[0],
+            None
+        );
+    }
 }
