@@ -149,6 +149,30 @@ async fn who_goes_before_the_send_is_left_out() {
     assert_eq!(notes.log()[2].path, "/notes/a1");
 }
 
+/// The server refuses all because of the first one, whom it does not name, and nobody waits for the last one any more.
+#[tokio::test(start_paused = true)]
+async fn who_goes_while_a_batch_is_refused_is_not_asked_for_again() {
+    let notes = Notes::of("a", 0).takes(SECOND);
+    notes.keep_silent_about_the_bad();
+    let api = batches().layer(notes.service());
+    let texts = ["bad", "one", "two", "three"];
+    let calls = texts.map(|text| spawn(&api, add(text)));
+    sleep(ms(500)).await;
+    calls[3].abort();
+    let mut statuses = Vec::new();
+    for call in calls {
+        statuses.push(call.await.ok().map(|got| got.unwrap().status));
+    }
+    assert_eq!(statuses, [Some(422), Some(201), Some(201), None]);
+    let asked = notes.log().into_iter().skip(1);
+    let asked: Vec<String> = asked.flat_map(|seen| lines(&seen)).collect();
+    assert!(
+        !asked.iter().any(|line| line.contains("three")),
+        "{asked:?}"
+    );
+    assert_eq!(notes.added(), 2);
+}
+
 /// The panic is its owner's, or nobody's; everybody hears of it.
 #[tokio::test(start_paused = true)]
 async fn a_panic_inside_leaves_nobody_waiting() {

@@ -173,6 +173,11 @@ async fn play(scene: Scene, how: How, exits: Exits<'_>, order: Order) -> usize {
             next.got = Some(got);
         }
     }
+    // A request that was sent holds its slot for a while, whoever waits behind it. Nobody else notices that somebody has gone.
+    if how == How::Drops && has_quota {
+        let waited = clock.elapsed();
+        assert!(waited < 10 * TAKES, "{context}: {waited:?}");
+    }
     for (nth, caller) in callers.iter().enumerate() {
         match &caller.got {
             // A forgotten call may hold a record, or be the first in the line for a slot.
