@@ -8,7 +8,7 @@
 //!
 //! * A call that is alone leaves at once and unchanged.
 //! * While calls of a kind are under way, more of the kind gather. A full batch leaves at once, another one after
-//!   [two milliseconds](BatchLayer::max_linger) at most while little is under way. Beside large batches a small one waits until one of
+//!   [a millisecond](BatchLayer::max_linger) while little is under way. Beside large batches a small one waits until one of
 //!   them has ended, whose callers come back at that moment and fill it; for a second at most.
 //! * With a [`Quota`](BatchLayer::quota), what waits for quota goes on gathering until the slots are granted, and a batch takes the
 //!   slots of one request.
