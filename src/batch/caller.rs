@@ -228,14 +228,15 @@ where
         };
         let seat = Seat::new(shared, group, crew.clone(), seat);
         if is_first {
+            let label = operation.label();
             let flight = Flight {
                 shared: shared.clone(),
                 group,
                 crew: crew.clone(),
-                diary: Diary::new(ticket.keys.account, operation.label()),
+                diary: Diary::new(ticket.keys.account, label.clone()),
                 operation,
             };
-            crew.begin(flight.lead(self.inner.clone()));
+            crew.begin(label, flight.lead(self.inner.clone()));
         }
         self.stage = Stage::Seated(seat, ticket);
         None

@@ -1,6 +1,11 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::Clock;
 
 /// For so many batch calls it is remembered what was learnt. The one that was of no use for longest is forgotten first.
 const MOST_LABELS: usize = 1024;
@@ -19,8 +24,13 @@ struct State {
 #[derive(Debug)]
 struct Cap {
     most: usize,
+    /// Until then there are no batches.
+    stopped: Option<Instant>,
     used: u64,
 }
+
+/// Where there was no batch call there may be one later; or what said so meant something else.
+const STOP: Duration = Duration::from_secs(10 * 60);
 
 impl Caps {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -35,11 +45,25 @@ impl Caps {
         };
         *uses += 1;
         cap.used = *uses;
-        most.min(cap.most).max(1)
+        cap.stopped.take_if(|until| *until <= Clock::instant_now());
+        match cap.stopped {
+            Some(_) => 1,
+            None => most.min(cap.most).max(1),
+        }
+    }
+
+    /// There is no such batch call.
+    pub(super) fn stop(&self, label: Cow<'static, str>) {
+        let until = Clock::instant_after(STOP);
+        self.change(label, |cap| cap.stopped = Some(until));
     }
 
     /// From now on at most `most`.
     pub(super) fn learn(&self, label: Cow<'static, str>, most: usize) {
+        self.change(label, |cap| cap.most = most.min(cap.most));
+    }
+
+    fn change(&self, label: Cow<'static, str>, change: impl FnOnce(&mut Cap)) {
         let State { caps, uses } = &mut *self.lock();
         if caps.len() >= MOST_LABELS && !caps.contains_key(&label) {
             let oldest = caps.iter().min_by_key(|(_, cap)| cap.used);
@@ -47,8 +71,12 @@ impl Caps {
             oldest.and_then(|oldest| caps.remove(&oldest));
         }
         *uses += 1;
-        let cap = caps.entry(label).or_insert(Cap { most, used: *uses });
-        cap.most = most.min(cap.most);
+        let cap = caps.entry(label).or_insert(Cap {
+            most: usize::MAX,
+            stopped: None,
+            used: *uses,
+        });
         cap.used = *uses;
+        change(cap);
     }
 }

@@ -4,6 +4,7 @@
 //! one who drove it last is called. If he does not come before it has something to do again, all are called, so nobody depends on
 //! another one's being polled; and a timer sees to it that it has something to do now and then.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
@@ -71,6 +72,8 @@ struct State {
     shared: HashSet<String>,
     is_sealed: bool,
     lead: Option<Lead>,
+    /// The name of the batch call.
+    label: Cow<'static, str>,
     /// The batch has something to do, and nobody has come yet.
     is_called: bool,
     /// Who drove it last.
@@ -145,13 +148,18 @@ impl Crew {
     }
 
     /// What leads the batch from now on.
-    pub(super) fn begin(&self, future: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn begin(
+        &self,
+        label: Cow<'static, str>,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) {
         let lead = Lead {
             future: Box::pin(future),
             watch: Alarm::default(),
         };
         let mut state = self.lock();
         state.lead = Some(lead);
+        state.label = label;
         state.is_called = true;
     }
 
@@ -369,9 +377,10 @@ impl Drop for Broken<'_> {
         let Some(crew) = self.0 else {
             return;
         };
+        let label = crew.lock().label.clone();
         let lost = |seat| {
             let error = BatchError {
-                label: "".into(),
+                label: label.clone(),
                 why: "has panicked".into(),
                 client: None,
             };

@@ -229,7 +229,8 @@ impl Flight {
             }
             Split::Unsupported => {
                 self.diary.refused();
-                self.learn(1);
+                self.shared.setup.caps.stop(self.operation.label());
+                self.diary.learnt(1);
                 self.leave_alone(members);
                 Again::default()
             }
@@ -274,8 +275,7 @@ impl Flight {
                 *suspect = true;
             }
         }
-        let named = is_suspect.iter().filter(|suspect| **suspect).count();
-        if named == 0 || named == many {
+        if !is_suspect.contains(&true) {
             return Again::all(in_parts(members, many.div_ceil(2)));
         }
         let mut is_suspect = is_suspect.into_iter();

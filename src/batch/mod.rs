@@ -8,7 +8,7 @@
 //!
 //! * A call that is alone leaves at once and unchanged.
 //! * While calls of a kind are under way, more of the kind gather. A full batch leaves at once, another one after
-//!   [two milliseconds](BatchLayer::max_linger) at most while little is under way. Beside large batches a small one waits until one of
+//!   [a millisecond](BatchLayer::max_linger) while little is under way. Beside large batches a small one waits until one of
 //!   them has ended, whose callers come back at that moment and fill it; for a second at most.
 //! * With a [`Quota`](BatchLayer::quota), what waits for quota goes on gathering until the slots are granted, and a batch takes the
 //!   slots of one request.
@@ -23,8 +23,8 @@
 //! # When
 //!
 //! Where many tasks read or write single records at the same time: a sync, an enrichment job, a server that looks records up. Where
-//! one task makes one call after the other nothing ever gathers. The more tasks, the fuller the batches: with 400 of them a sync of
-//! 10,000 records took TABLE.
+//! one task makes one call after the other nothing ever gathers. The more tasks, the fuller the batches: 10,000 contacts, half of them
+//! new, take 15,000 requests without the layer, 193 with it and 400 tasks, 582 with 64 (`cargo bench --bench batch_sync`).
 //!
 //! # Each gets his own
 //!

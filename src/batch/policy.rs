@@ -213,7 +213,8 @@ pub enum Split {
     /// The batch was refused because it has too many inputs, and nothing was done. From now on no batch of this
     /// [`label`](Operation::label) has more than this; half as many as this one had if the server does not say.
     TooMany(Option<usize>),
-    /// There is no such batch call, and nothing was done: each call is sent as it came, now and from now on.
+    /// There is no such batch call, and nothing was done: each call is sent as it came, and so are those of the next ten minutes that
+    /// have the same [`label`](Operation::label).
     Unsupported,
     /// It makes no sense. Reads and idempotent writes are sent as they came; the callers of creates get an error that says so,
     /// because nobody knows what was done.

@@ -1,4 +1,4 @@
-//! Promise: each caller gets through the layer what it would have got alone, and not one request more is sent than it takes. (T38)
+//! Promise: each caller gets through the layer what it would have got alone, and no request is sent in vain without a cause. (T38)
 //!
 //! Many tasks ask at random, through the layer, of one simulator; the same calls are sent one after the other to another simulator
 //! with the same contents. Each caller must get the same status, content type and JSON, and at the end both simulators must hold
@@ -13,6 +13,11 @@
 //!
 //! Not compared: times, correlation ids, and the ids of contacts that were made (the one of each side stands for that of the other,
 //! wherever it occurs). Headers other than the content type; the length, if it is said, must be right.
+//!
+//! No caller's own call is sent twice, and beyond as many requests as there are calls nothing is sent but batch calls that told
+//! nobody anything; where the server does what is usual, there are no more of these than calls that are refused, or that are known to
+//! be more than a batch can answer (archived records, ids of merged ones, one record by two names). How many a bad record may cost
+//! is shown apart (`batch_bisect`), and where a layer repeats what fails, requests are not counted.
 //!
 //! In rough scenarios requests fail at random, before or after their work, and callers go. Then a caller has either what it would
 //! have got or a failure that was injected, whole; a task ends with the step in which a call failed; all that other tasks did is as
@@ -105,7 +110,7 @@ async fn through_the_stack(scenario: &Scenario) -> End {
 /// Tries many scenarios, and tells what they came to.
 fn prove(name: &str, mood: Mood, check: impl AsyncFn(&Scenario) -> End) {
     let cases = std::env::var("PROPTEST_CASES").ok();
-    let cases = cases.and_then(|cases| cases.parse().ok()).unwrap_or(60);
+    let cases = cases.and_then(|cases| cases.parse().ok()).unwrap_or(40);
     let config = ProptestConfig {
         cases,
         failure_persistence: None,

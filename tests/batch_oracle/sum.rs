@@ -42,7 +42,10 @@ impl Sum {
     /// All that is to be tried was tried, and it was worth it.
     pub(crate) fn check(&self, mood: Mood) {
         assert!(self.requests < self.calls, "{self:?}");
-        for status in [200, 201, 204, 207, 400, 404, 409] {
+        // Others are rare where tasks end with the first failure.
+        let always = [200, 201, 207, 400, 404];
+        let calm = [204, 409].into_iter().filter(|_| mood == Mood::Calm);
+        for status in always.into_iter().chain(calm) {
             assert!(self.by_status.contains_key(&status), "{status}: {self:?}");
         }
         assert!(self.fruitless > 0, "{self:?}");

@@ -57,10 +57,7 @@ fn missing(call: &Call, inputs: &[Input], answer: &Response<Bytes>) -> Split {
         // What is archived is seen by a single read.
         return Split::Unsupported;
     }
-    if named.is_empty() {
-        return all(inputs);
-    }
-    if inputs.len() - named.len() > FEW {
+    if named.is_empty() || inputs.len() - named.len() > FEW {
         return Split::Refused { suspects: named };
     }
     let mut parts = vec![Part::Alone; inputs.len()];
@@ -74,23 +71,16 @@ fn missing(call: &Call, inputs: &[Input], answer: &Response<Bytes>) -> Split {
 /// Another 4xx: nothing was done.
 fn refused(call: &Call, inputs: &[Input], answer: &Response<Bytes>) -> Split {
     let Some(problem) = problem(answer) else {
-        return all(inputs);
+        return Split::Refused {
+            suspects: Vec::new(),
+        };
     };
     if let Some(most) = problem.most_inputs() {
         // A cap that this batch keeps to is none.
         return Split::TooMany(most.filter(|most| (1..inputs.len()).contains(most)));
     }
     let suspects = problem.named(&Places::new(call, inputs));
-    match suspects.is_empty() {
-        true => all(inputs),
-        false => Split::Refused { suspects },
-    }
-}
-
-fn all(inputs: &[Input]) -> Split {
-    Split::Refused {
-        suspects: (0..inputs.len()).collect(),
-    }
+    Split::Refused { suspects }
 }
 
 fn problem(answer: &Response<Bytes>) -> Option<Problem<'_>> {
