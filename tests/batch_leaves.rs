@@ -379,6 +379,27 @@ async fn a_full_batch_leaves_whatever_is_under_way() {
     calls.iter().for_each(|call| call.abort());
 }
 
+/// Four are as many as go at a time when none is full; the fifth goes when one of them ends.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_held_back_leaves_when_another_ends() {
+    let notes = Notes::of("a", 300).takes(ms(100));
+    let api = batches().layer(notes.service());
+    let mut calls = Vec::new();
+    for sixty in fetches("a", 300).chunks(60) {
+        calls.extend(sixty.iter().map(|call| spawn(&api, call.clone())));
+        sleep(ms(5)).await;
+    }
+    sleep(ms(60)).await;
+    assert_eq!(notes.sizes(), [60; 4]);
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status, 200);
+    }
+    assert_eq!(notes.sizes(), [60; 5]);
+    let times = notes.times();
+    let wait = times[4] - (times[0] + 100);
+    assert!(wait <= 3, "{times:?}");
+}
+
 /// Nothing is sent before the scheduler had a turn, and nothing but that is waited for.
 #[tokio::test(start_paused = true)]
 async fn a_lone_call_waits_for_one_turn_of_the_scheduler() {

@@ -191,6 +191,27 @@ async fn lanes_hold() {
     assert_eq!(notes.sizes(), [100, 100, 10, 100, 100]);
 }
 
+/// The slot that came to a batch is not given to somebody who came later while the batch is made ready.
+#[tokio::test(start_paused = true)]
+async fn a_batch_keeps_its_place_in_the_line() {
+    let notes = Notes::of("a", 4);
+    let (_quota, api) = spent(&notes).await;
+    let batch: Vec<_> = fetches("a", 3)
+        .into_iter()
+        .map(|call| spawn(&api, call))
+        .collect();
+    sleep(SECOND).await;
+    let other = common::request(http::Method::GET, "/shelves", "t");
+    let other = spawn(&api, other);
+    for call in batch {
+        assert_eq!(call.await.unwrap().unwrap().status, 200);
+    }
+    assert_eq!(other.await.unwrap().unwrap().status, 404);
+    assert_eq!(notes.sizes(), [1, 3, 1]);
+    let times = notes.times();
+    assert!(times[1] <= 10_100 && times[2] >= 20_000, "{times:?}");
+}
+
 /// What waits for nothing does not wait: the layers inside have no other line than this one.
 #[tokio::test(start_paused = true)]
 async fn calls_that_pass_the_layer_by_are_not_overtaken_for_ever() {
