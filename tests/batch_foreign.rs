@@ -18,12 +18,12 @@ use notes::policy::NoteBatches;
 use notes::server::Notes;
 use notes::{Call, Outcome, all, batches, call, fetch, fetches, spawn, store};
 use tokio::time::{sleep, timeout};
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{Layer, Service};
 use tower_quota::batch::{BatchPolicy, Input, Joined, Operation, Single, Split, Twice};
 use tower_quota::request::{Effect, RequestHead};
 use tower_quota::{BatchLayer, Quota};
 
-/// Panics when it is run for the so-manieth time.
+/// Panics when it is burnt for the last time.
 #[derive(Clone, Debug)]
 struct Fuse(Arc<AtomicUsize>);
 
@@ -210,7 +210,21 @@ async fn what_nobody_wants_is_not_joined() {
 type Waiting = Hand<Pin<Box<dyn Future<Output = Outcome> + Send>>>;
 
 /// The waker of a task that is gone when nobody can wake it any more, with a call of its own.
-struct Task(Mutex<Option<Waiting>>);
+struct Task {
+    _call: Mutex<Waiting>,
+}
+
+impl Task {
+    /// It has looked at its call once.
+    fn with(call: impl Future<Output = Outcome> + Send + 'static) -> Waker {
+        let mut call = Waiting::new(Box::pin(call));
+        assert!(call.poll().is_pending());
+        let task = Self {
+            _call: Mutex::new(call),
+        };
+        Waker::from(Arc::new(task))
+    }
+}
 
 impl Wake for Task {
     fn wake(self: Arc<Self>) {}
@@ -234,11 +248,7 @@ fn a_waker_may_own_another_call() {
                 let first = spawn(&api, request("a0"));
                 sleep(ms(1)).await;
                 for key in ["a1", "a2", "a0", "a0"] {
-                    let owned: Pin<Box<dyn Future<Output = Outcome> + Send>> =
-                        Box::pin(call(api.clone(), request(key)));
-                    let mut owned = Hand::new(owned);
-                    assert!(owned.poll().is_pending());
-                    let waker = Waker::from(Arc::new(Task(Mutex::new(Some(owned)))));
+                    let waker = Task::with(call(api.clone(), request(key)));
                     let mut waiting = Box::pin(call(api.clone(), request(key)));
                     let mut cx = Context::from_waker(&waker);
                     assert!(waiting.as_mut().poll(&mut cx).is_pending());
@@ -247,11 +257,7 @@ fn a_waker_may_own_another_call() {
                     assert!(waiting.poll().is_pending());
                 }
                 // The same of whoever drains.
-                let owned: Pin<Box<dyn Future<Output = Outcome> + Send>> =
-                    Box::pin(call(api.clone(), request("a5")));
-                let mut owned = Hand::new(owned);
-                assert!(owned.poll().is_pending());
-                let waker = Waker::from(Arc::new(Task(Mutex::new(Some(owned)))));
+                let waker = Task::with(call(api.clone(), request("a5")));
                 let mut drain = Box::pin(api.drain());
                 assert!(
                     drain
