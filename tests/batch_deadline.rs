@@ -6,12 +6,12 @@ mod notes;
 
 use std::time::Duration;
 
-use common::{FOREVER, HOUR, SECOND, burst, ms, never, patient};
+use common::{FOREVER, HOUR, SECOND, Server, Valve, at_once, burst, ms, never, patient};
 use notes::server::Notes;
 use notes::{Call, Outcome, all, batches, fetch, fetches, saying, spawn, store};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tower::{Layer, ServiceBuilder};
+use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_quota::clock::Clock;
 use tower_quota::request::Deadline;
 use tower_quota::{Quota, QuotaError};
@@ -210,4 +210,29 @@ async fn who_cannot_be_served_in_time_is_told_when_he_could() {
     let used = quota.usage("burst", &fetch("a0")).unwrap();
     assert_eq!((used.used, used.waiting), (1, 0));
     assert_eq!(notes.count(), 1);
+}
+
+/// A batch has its slots, and then a pause begins which is longer than its callers may wait.
+#[tokio::test(start_paused = true)]
+async fn a_pause_after_the_slots_were_granted_counts() {
+    let quota = Quota::new(burst(10, WINDOW));
+    let notes = Notes::of("a", 3);
+    let valve = Valve::shut(notes.service());
+    let api = ServiceBuilder::new()
+        .layer(batches().quota(&quota))
+        .layer(patient(&quota))
+        .service(valve.clone());
+    let calls = fetches("a", 3)
+        .into_iter()
+        .map(|call| spawn(&api, by(call, 3 * SECOND)));
+    let calls: Vec<_> = calls.collect();
+    sleep(ms(10)).await;
+    let refusal = Server::new(|_, _| at_once(429, &[("retry-after", "30")], ""));
+    let refused = patient(&quota).layer(refusal).oneshot(fetch("a0")).await;
+    assert_eq!(refused.unwrap().status(), 429);
+    valve.set_open(true);
+    for call in calls {
+        is_refused(call, 3 * SECOND, "one of three").await;
+    }
+    assert_eq!(notes.count(), 0);
 }

@@ -6,7 +6,7 @@ mod notes;
 
 use std::time::Duration;
 
-use common::{FOREVER, HOUR, Hand, SECOND, burst, lost, ms, never, patient};
+use common::{FOREVER, HOUR, Hand, SECOND, after, at_once, burst, lost, ms, never, patient};
 use notes::server::Notes;
 use notes::{all, batches, call, fetch, fetches, spawn, store, told};
 use tokio::time::{sleep, timeout};
@@ -257,4 +257,73 @@ async fn failures_and_callers_who_go_do_not_hold_it_up() {
         assert!(call.await.unwrap().is_err());
     }
     assert_eq!(notes.elapsed(), Duration::from_millis(3));
+}
+
+/// Whoever drains does the work of those who are not polled, even when somebody else has drained for a while.
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_to_drain_holds_up_no_other() {
+    for given_up in [0, 1] {
+        let notes = Notes::of("a", 10).takes(SECOND);
+        let api = batches().max_linger(HOUR).layer(notes.service());
+        let mut calls: Vec<_> = fetches("a", 5)
+            .into_iter()
+            .map(|one| Hand::new(call(api.clone(), one)))
+            .collect();
+        for _ in 0..2 {
+            for call in &mut calls {
+                assert!(call.poll().is_pending());
+            }
+        }
+        let mut drains = [Hand::new(api.drain()), Hand::new(api.drain())];
+        for nth in [0, 1, 0, 1] {
+            assert!(drains[nth].poll().is_pending());
+        }
+        drains[given_up].cancel();
+        let stays = &mut drains[1 - given_up];
+        let mut is_over = false;
+        for _ in 0..5_000 {
+            sleep(ms(1)).await;
+            is_over = is_over || stays.is_woken() && stays.poll().is_ready();
+        }
+        assert!(is_over, "{given_up} holds up the other");
+        assert_eq!(notes.sizes(), [5]);
+    }
+}
+
+/// What comes in the meantime, waits for quota, and is not polled again is driven, too, whatever else is under way.
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_it_drains_is_driven() {
+    let quota = Quota::new(burst(2, 10 * SECOND));
+    let notes = Notes::of("a", 10).takes(SECOND);
+    notes.set_hook(|nth, _| (nth == 0).then(|| after(30 * SECOND, at_once(200, &[], ""))));
+    let api = ServiceBuilder::new()
+        .layer(batches().quota(&quota))
+        .layer(patient(&quota))
+        .service(notes.service());
+    let lone = spawn(&api, store("a9", "x"));
+    sleep(ms(1)).await;
+    call(api.clone(), fetch("a8")).await.unwrap();
+    let mut drain = Hand::new(api.drain());
+    assert!(drain.poll().is_pending());
+    let mut calls: Vec<_> = fetches("a", 6)
+        .into_iter()
+        .map(|one| Hand::new(call(api.clone(), one)))
+        .collect();
+    for call in &mut calls {
+        assert!(call.poll().is_pending());
+    }
+    // Who was there first has waited for the others.
+    assert!(calls[0].poll().is_pending());
+    let mut is_over = false;
+    for _ in 0..32_000 {
+        sleep(ms(1)).await;
+        is_over = is_over || drain.is_woken() && drain.poll().is_ready();
+    }
+    assert!(is_over);
+    assert_eq!(notes.sizes(), [1, 1, 6]);
+    assert!(notes.times()[2] < 12_000, "{:?}", notes.times());
+    for call in &mut calls {
+        assert!(call.poll().is_ready());
+    }
+    lone.await.unwrap().unwrap();
 }

@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use tower::{Layer, ServiceBuilder};
 use tower_quota::batch::Batch;
 use tower_quota::limit::TokenLimit;
-use tower_quota::plan::{Limit, Plan, Reserve};
-use tower_quota::request::Lane;
+use tower_quota::plan::{Limit, Plan, Reserve, RouteClass};
+use tower_quota::request::{Effect, Lane, RequestHead, Routes};
 use tower_quota::stack::StackLayer;
 use tower_quota::{Quota, QuotaError, TokenLimitLayer};
 
@@ -249,4 +249,38 @@ async fn impatient_layers_inside_are_heard() {
         assert_eq!(error.expect("it is about quota").limit(), "burst");
     }
     assert_eq!(usage(&quota), (1, 0));
+}
+
+/// The single call is of another class than the batch call, and of the batch one caller is left: the slot that was meant for the
+/// batch is not in the way.
+#[tokio::test(start_paused = true)]
+async fn a_slot_of_another_class_is_given_back() {
+    #[derive(Debug)]
+    struct ByPath;
+    impl Routes for ByPath {
+        fn class(&self, request: &RequestHead<'_>) -> RouteClass {
+            match request.uri.path().contains(':') {
+                true => RouteClass::Named("batches"),
+                false => RouteClass::General,
+            }
+        }
+
+        fn effect(&self, request: &RequestHead<'_>) -> Effect {
+            Effect::of_method(request.method)
+        }
+    }
+    let quota = Quota::new(tower_quota::Api::new(burst(1, WINDOW)).routes(ByPath));
+    let notes = Notes::of("a", 3);
+    let api = ServiceBuilder::new()
+        .layer(batches().quota(&quota))
+        .layer(patient(&quota))
+        .service(notes.service());
+    all(&api, [fetch("a0")]).await;
+    let gone = spawn(&api, fetch("a1"));
+    let stays = spawn(&api, fetch("a2"));
+    sleep(SECOND).await;
+    gone.abort();
+    let got = timeout(2 * WINDOW, stays).await.expect("it has a slot");
+    assert_eq!(got.unwrap().unwrap().status, 200);
+    assert_eq!(notes.log()[1].path, "/notes/a2");
 }

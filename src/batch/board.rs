@@ -137,7 +137,13 @@ impl Board {
         if is_full {
             entries.open = None;
         }
+        // Whoever drains must know of it.
+        let woken = match is_new {
+            true => std::mem::take(&mut state.watching),
+            false => Vec::new(),
+        };
         drop(guard);
+        woken.into_iter().for_each(Waker::wake);
         if is_full {
             crew.call();
         }
@@ -254,8 +260,12 @@ impl Board {
     /// Whether the turn in the line of a record has come.
     pub(super) fn has_turn(&self, group: Group, record: &str, id: u64, waker: &Waker) -> bool {
         let mut state = self.lock();
-        let entries = state.groups.entry(group).or_default();
-        entries.records.poll(record, id, waker)
+        let records = &mut state.groups.entry(group).or_default().records;
+        let has_turn = records.poll(record, id, waker);
+        let retired = records.take_retired();
+        drop(state);
+        drop(retired);
+        has_turn
     }
 
     /// The record is free, or with a number the place in its line.
@@ -268,8 +278,10 @@ impl Board {
             None => entries.records.release(record),
             Some(id) => entries.records.leave(record, id),
         };
+        let retired = entries.records.take_retired();
         let woken = state.forget(group);
         drop(state);
+        drop(retired);
         woken.into_iter().chain(next).for_each(Waker::wake);
     }
 

@@ -123,22 +123,23 @@ where
                             return Poll::Pending;
                         }
                         None => {
-                            if let Some(turned) = self.sit(understood, false) {
+                            if let Some(turned) = self.sit(understood, None) {
                                 return Poll::Ready(turned);
                             }
                         }
                     }
                 }
                 Stage::Arrived(understood, arrival) => {
-                    arrival.over();
-                    if let Some(turned) = self.sit(understood, true) {
+                    if let Some(turned) = self.sit(understood, Some(arrival)) {
                         return Poll::Ready(turned);
                     }
                 }
                 Stage::Seated(seat, ticket) => {
                     return match seat.poll(cx) {
                         Poll::Ready(verdict) => Poll::Ready(self.settle(verdict, seat.group())),
-                        Poll::Pending if seat.is_gathering() && self.is_late(cx) => {
+                        Poll::Pending
+                            if seat.is_gathering() && self.is_late(cx) && seat.withdraw() =>
+                        {
                             Poll::Ready(Turned::Lost(self.too_late(&ticket)))
                         }
                         Poll::Pending => {
@@ -193,7 +194,7 @@ where
     }
 
     /// Takes a seat, unless the call is alone.
-    fn sit<RB>(&mut self, understood: Understood, has_arrived: bool) -> Option<Turned<B>>
+    fn sit<RB>(&mut self, understood: Understood, arrival: Option<Arrival>) -> Option<Turned<B>>
     where
         S: Service<Request<HeldBody<B>>, Response = Response<RB>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
@@ -202,6 +203,7 @@ where
         RB::Error: Into<BoxError>,
     {
         let most = self.most(&*understood.operation);
+        let label = understood.operation.label();
         let Understood {
             call,
             operation,
@@ -209,6 +211,7 @@ where
             ticket,
         } = understood;
         let shared = &self.shared;
+        let has_arrived = arrival.map(Arrival::over).is_some();
         let mut way = shared.board.place(group, has_arrived, call, most);
         if let Way::Lone(mut call) = way {
             let under_way = UnderWay::known(shared, group, 1);
@@ -228,7 +231,6 @@ where
         };
         let seat = Seat::new(shared, group, crew.clone(), seat);
         if is_first {
-            let label = operation.label();
             let flight = Flight {
                 shared: shared.clone(),
                 group,
@@ -236,7 +238,7 @@ where
                 diary: Diary::new(ticket.keys.account, label.clone()),
                 operation,
             };
-            crew.begin(label, flight.lead(self.inner.clone()));
+            crew.begin(label, || flight.lead(self.inner.clone()));
         }
         self.stage = Stage::Seated(seat, ticket);
         None

@@ -78,8 +78,8 @@ struct State {
     is_called: bool,
     /// Who drove it last.
     driver: Option<usize>,
-    /// Who drives it without being one of its callers.
-    watching: Option<Waker>,
+    /// Who drive it without being callers of it.
+    watching: Vec<Waker>,
 }
 
 enum Seat {
@@ -147,19 +147,20 @@ impl Crew {
         (state.seats.len() - 1, state.inputs >= self.most)
     }
 
-    /// What leads the batch from now on.
-    pub(super) fn begin(
-        &self,
-        label: Cow<'static, str>,
-        future: impl Future<Output = ()> + Send + 'static,
-    ) {
+    /// What leads the batch from now on. When it cannot be made, those learn it who have come in the meantime.
+    pub(super) fn begin<F>(self: &Arc<Self>, label: Cow<'static, str>, make: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.lock().label = label;
+        let mut broken = Broken(Some(self));
         let lead = Lead {
-            future: Box::pin(future),
+            future: Box::pin(make()),
             watch: Alarm::default(),
         };
+        broken.0 = None;
         let mut state = self.lock();
         state.lead = Some(lead);
-        state.label = label;
         state.is_called = true;
     }
 
@@ -177,19 +178,44 @@ impl Crew {
 
     /// What has become of a caller; drives the batch on if it has something to do.
     pub(super) fn poll(self: &Arc<Self>, seat: usize, cx: &mut Context<'_>) -> Poll<Verdict> {
-        if let Some(verdict) = self.lock().verdict(seat, cx.waker()) {
-            return Poll::Ready(verdict);
+        let verdict = self.verdict(seat, cx.waker());
+        if verdict.is_ready() {
+            return verdict;
         }
         self.drive(Some(seat));
-        match self.lock().verdict(seat, cx.waker()) {
-            Some(verdict) => Poll::Ready(verdict),
-            None => Poll::Pending,
+        self.verdict(seat, cx.waker())
+    }
+
+    /// The verdict on a caller, once. Until then he is told when there is one.
+    fn verdict(&self, seat: usize, waker: &Waker) -> Poll<Verdict> {
+        let mut state = self.lock();
+        let Some(place) = state.seats.get_mut(seat) else {
+            return Poll::Pending;
+        };
+        if let Seat::Waiting { waker: known, .. } = place {
+            let is_known = known.as_ref().is_some_and(|known| known.will_wake(waker));
+            let retired = match is_known {
+                true => None,
+                false => known.replace(waker.clone()),
+            };
+            // The last waker of a task may drop a call that is in this batch.
+            drop(state);
+            drop(retired);
+            return Poll::Pending;
+        }
+        match std::mem::replace(place, Seat::Gone) {
+            Seat::Settled(verdict) => Poll::Ready(verdict),
+            _ => Poll::Pending,
         }
     }
 
     /// Drives the batch on if it has something to do, for somebody who is none of its callers.
     pub(super) fn watch(self: &Arc<Self>, waker: &Waker) {
-        self.lock().watching = Some(waker.clone());
+        let mut state = self.lock();
+        if !state.watching.iter().any(|known| known.will_wake(waker)) {
+            state.watching.push(waker.clone());
+        }
+        drop(state);
         self.drive(None);
     }
 
@@ -223,6 +249,18 @@ impl Crew {
         } else {
             drop(state);
             drop(lead);
+        }
+    }
+
+    /// Takes back what a caller asks for, if it is not too late for that. It is to be dropped where no lock is held.
+    pub(super) fn withdraw(&self, seat: usize) -> Option<Box<Call>> {
+        let mut state = self.lock();
+        if state.is_sealed {
+            return None;
+        }
+        match state.seats.get_mut(seat) {
+            Some(Seat::Waiting { call, .. }) => call.take(),
+            _ => None,
         }
     }
 
@@ -282,6 +320,8 @@ impl Crew {
 
     /// What has become of some of the callers. For those who are gone it is dropped.
     pub(super) fn settle(&self, verdicts: impl IntoIterator<Item = (usize, Verdict)>) {
+        // Making them may run code of the caller's or the client's: an answer is cloned with all that it carries.
+        let verdicts: Vec<_> = verdicts.into_iter().collect();
         let (mut wakers, mut unwanted, mut calls) = (Vec::new(), Vec::new(), Vec::new());
         let mut state = self.lock();
         for (seat, verdict) in verdicts {
@@ -330,21 +370,6 @@ impl Crew {
 }
 
 impl State {
-    /// The verdict on a caller, once. Until then he is told when there is one.
-    fn verdict(&mut self, seat: usize, told: &Waker) -> Option<Verdict> {
-        let place = self.seats.get_mut(seat)?;
-        if let Seat::Waiting { waker, .. } = place {
-            if !waker.as_ref().is_some_and(|waker| waker.will_wake(told)) {
-                *waker = Some(told.clone());
-            }
-            return None;
-        }
-        match std::mem::replace(place, Seat::Gone) {
-            Seat::Settled(verdict) => Some(verdict),
-            _ => None,
-        }
-    }
-
     fn waker_of(&self, seat: usize) -> Option<Waker> {
         match self.seats.get(seat) {
             Some(Seat::Waiting { waker, .. }) => waker.clone(),
@@ -352,10 +377,12 @@ impl State {
         }
     }
 
-    fn wakers(&self) -> Vec<Waker> {
+    /// All who can drive the batch on. Those who watch leave their wakers anew each time.
+    fn wakers(&mut self) -> Vec<Waker> {
+        let watching = std::mem::take(&mut self.watching);
         let seats = 0..self.seats.len();
         let callers = seats.filter_map(|seat| self.waker_of(seat));
-        callers.chain(self.watching.clone()).collect()
+        callers.chain(watching).collect()
     }
 }
 

@@ -99,6 +99,11 @@ impl Seat {
     pub(super) fn is_gathering(&self) -> bool {
         !self.crew.is_sealed()
     }
+
+    /// Takes the call back. `false` when it is on its way by now.
+    pub(super) fn withdraw(&self) -> bool {
+        self.crew.withdraw(self.seat).is_some()
+    }
 }
 
 impl Drop for Seat {

@@ -98,6 +98,9 @@ where
         return Again::default();
     }
     flight.drop_absent(&mut members);
+    if members.is_empty() {
+        return Again::default();
+    }
     let is_alone = members.len() == 1 && members[0].calls.len() == 1;
     let inputs: Vec<Input> = members.iter().map(|member| member.input.clone()).collect();
     let request = match is_alone {

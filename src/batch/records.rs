@@ -8,6 +8,8 @@ use std::task::Waker;
 pub(super) struct Records {
     busy: HashMap<String, Line>,
     next: u64,
+    /// Wakers that were replaced or given up.
+    retired: Vec<Waker>,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +55,7 @@ impl Records {
         if let Ok(place) = line.waiting.binary_search_by_key(&id, |waiting| waiting.id) {
             let known = &mut line.waiting[place].waker;
             if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-                *known = Some(waker.clone());
+                self.retired.extend(known.replace(waker.clone()));
             }
         }
         false
@@ -67,9 +69,17 @@ impl Records {
             return self.release(record);
         }
         if let Ok(place) = line.waiting.binary_search_by_key(&id, |waiting| waiting.id) {
-            line.waiting.remove(place);
+            let waiting = line.waiting.remove(place);
+            self.retired
+                .extend(waiting.and_then(|waiting| waiting.waker));
         }
         None
+    }
+
+    /// To be dropped where no lock is held: the last waker of a task may drop another call about a record.
+    #[must_use]
+    pub(super) fn take_retired(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.retired)
     }
 
     /// The record is free for the next one, who is to be woken.

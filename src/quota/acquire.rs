@@ -68,7 +68,10 @@ impl Acquire {
         let handed = reserved.and_then(|reserved| reserved.take(quota, ticket.class));
         quota.mark_admitted(ticket.class, request.extensions_mut());
         let mut acquire = Self::slots(quota.clone(), ticket, patience);
-        if let Some(permit) = handed {
+        if let Some(mut permit) = handed {
+            // Should a pause hold it up, this request's patience counts, not that of whoever took the slots.
+            permit.patience = patience;
+            permit.limits = patience.starting(quota.now());
             acquire.state = State::Handed(Box::new(permit));
         }
         acquire

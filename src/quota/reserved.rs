@@ -16,13 +16,13 @@ impl Reserved {
         Self(Arc::new(Mutex::new(Some(permit))))
     }
 
-    /// The slots, if they are of this quota and class and nobody has had them yet.
+    /// The slots, if they are of this quota and class and nobody has had them yet. Those of another class are of no use, and free
+    /// from now on: the request might wait for them.
     pub(super) fn take(&self, quota: &Quota, class: RouteClass) -> Option<Permit> {
         let mut permit = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |permit: &&mut Permit| {
-            permit.quota().0.number == quota.0.number && permit.ticket().class == class
-        };
-        permit.as_mut().filter(fits)?;
-        permit.take()
+        let is_ours = |permit: &mut Permit| permit.quota().0.number == quota.0.number;
+        let taken = permit.take_if(is_ours);
+        drop(permit);
+        taken.filter(|permit| permit.ticket().class == class)
     }
 }
