@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -36,7 +37,7 @@ pub(super) struct Call {
     /// Whether calls about the same record share one input.
     pub(super) joins: bool,
     /// Where calls about a record go one at a time: his turn.
-    pub(super) turn: Option<Turn>,
+    pub(super) turn: Option<Box<Turn>>,
 }
 
 /// What becomes of a caller.
@@ -52,13 +53,14 @@ pub(super) enum Verdict {
 #[derive(Clone)]
 pub(super) struct Answer {
     pub(super) response: Response<Bytes>,
-    pub(super) trailers: Option<HeaderMap>,
+    pub(super) trailers: Option<Box<HeaderMap>>,
 }
 
 /// The callers of one batch.
 pub(super) struct Crew {
     number: u64,
     most: usize,
+    hasher: RandomState,
     state: Mutex<State>,
 }
 
@@ -67,9 +69,9 @@ struct State {
     seats: Vec<Seat>,
     /// How many callers wait.
     present: usize,
-    /// How many inputs they make, and the records of those that are shared.
+    /// How many inputs they make, and hashes of the records of those that are shared: to tell when it is full, that is enough.
     inputs: usize,
-    shared: HashSet<String>,
+    shared: HashSet<u64>,
     is_sealed: bool,
     lead: Option<Lead>,
     /// The name of the batch call.
@@ -119,6 +121,7 @@ impl Crew {
         Self {
             number,
             most,
+            hasher: RandomState::new(),
             state: Mutex::default(),
         }
     }
@@ -135,7 +138,7 @@ impl Crew {
     pub(super) fn join(&self, call: Box<Call>) -> (usize, bool) {
         let mut state = self.lock();
         let is_new = match call.input.name().filter(|_| call.joins) {
-            Some(record) => state.shared.insert(record.to_owned()),
+            Some(record) => state.shared.insert(self.hasher.hash_one(record)),
             None => true,
         };
         state.inputs += usize::from(is_new);

@@ -59,14 +59,16 @@ impl BatchLayer {
     }
 
     /// Sets how long a call waits for company when others of its kind are under way, at most; 1 ms at first, 0 allowed. A call that
-    /// is alone never waits. Timers go off up to a millisecond late.
+    /// is alone never waits. Timers go off up to a millisecond late. Beside large batches a small one waits for one of them to end,
+    /// for a second at most, whatever this is.
     #[must_use]
     pub fn max_linger(self, max_linger: Duration) -> Self {
         self.with(|setup| setup.max_linger = max_linger)
     }
 
     /// Sets how long a batch waits for its slots, with a [`quota`](Self::quota), and a call for its turn where calls about the same
-    /// record go one after the other; 60 s at first. A call's own [`Deadline`](crate::request::Deadline) ends its wait sooner.
+    /// record go one after the other; 60 s at first. Whoever comes while a batch waits may wait for as long again when that
+    /// is over: less than twice as long in all. A call's own [`Deadline`](crate::request::Deadline) ends its wait sooner.
     #[must_use]
     pub fn max_wait(self, max_wait: Duration) -> Self {
         self.with(|setup| setup.max_wait = max_wait)

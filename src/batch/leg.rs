@@ -37,14 +37,14 @@ pub(super) type Ask = Vec<Member>;
 /// The calls, those about the same record together where they share an input.
 pub(super) fn members(calls: Vec<(usize, Box<Call>)>) -> Ask {
     let mut members: Ask = Vec::with_capacity(calls.len());
-    let mut places: HashMap<String, usize> = HashMap::new();
-    for (seat, call) in calls {
-        let name = call.input.name().filter(|_| call.joins).map(str::to_owned);
+    let mut places: HashMap<Arc<str>, usize> = HashMap::new();
+    for (seat, mut call) in calls {
+        let name = call.input.record.clone().filter(|_| call.joins);
         let place = name.map(|name| *places.entry(name).or_insert(members.len()));
         match place.and_then(|place| members.get_mut(place)) {
             Some(member) => member.calls.push((seat, call)),
             None => members.push(Member {
-                input: call.input.clone(),
+                input: std::mem::take(&mut call.input),
                 calls: vec![(seat, call)],
             }),
         }
@@ -102,7 +102,8 @@ where
         return Again::default();
     }
     let is_alone = members.len() == 1 && members[0].calls.len() == 1;
-    let inputs: Vec<Input> = members.iter().map(|member| member.input.clone()).collect();
+    let inputs = members.iter_mut().map(|member| std::mem::take(&mut member.input));
+    let inputs: Vec<Input> = inputs.collect();
     let request = match is_alone {
         true => None,
         false => request(&flight, &members, &inputs, &reserved),
@@ -132,6 +133,9 @@ where
         Ok(read) => {
             let answer = Response::from_parts(parts, read.data);
             let split = flight.operation.split(&inputs, &answer);
+            for (member, input) in members.iter_mut().zip(inputs) {
+                member.input = input;
+            }
             flight.answered(members, answer, read.trailers, split)
         }
         Err(error) => {
@@ -193,7 +197,7 @@ impl Flight {
         &self,
         members: Ask,
         answer: Response<Bytes>,
-        trailers: Option<HeaderMap>,
+        trailers: Option<Box<HeaderMap>>,
         split: Split,
     ) -> Again {
         match split {

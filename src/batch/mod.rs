@@ -66,8 +66,9 @@
 //!
 //! # Readiness, memory, cancel safety
 //!
-//! Nothing is spawned: a batch is driven on by whichever of its callers is polled, and nobody depends on another one. A caller may be
-//! dropped at any time. Before its batch is closed its call goes with it; later the others do not notice. A batch whose callers are
+//! Nothing is spawned: a batch is driven on by whichever of its callers is polled, and nobody in it depends on another one. Only a call
+//! that waits for its turn at a record needs the one before it to be polled or dropped, so poll them together. A caller may be dropped
+//! at any time. Before its batch is closed its call goes with it; later the others do not notice. A batch whose callers are
 //! all gone is given up. [`Batch::drain`] sends what is gathered and waits for it.
 //!
 //! The inner service is waited for when a batch is sent, and is not kept reserved in between. The client, its futures and bodies must

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::HeaderValue;
@@ -62,7 +63,7 @@ impl fmt::Debug for Single {
 #[derive(Clone, Default)]
 pub struct Input {
     pub(super) data: Bytes,
-    pub(super) record: Option<String>,
+    pub(super) record: Option<Arc<str>>,
 }
 
 impl Input {
@@ -77,7 +78,7 @@ impl Input {
     /// Names the record that it is about, in such a way that two names are equal when they mean the same record. Inputs without a
     /// name are about records of their own.
     #[must_use]
-    pub fn record(mut self, name: impl Into<String>) -> Self {
+    pub fn record(mut self, name: impl Into<Arc<str>>) -> Self {
         self.record = Some(name.into());
         self
     }

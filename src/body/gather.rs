@@ -7,7 +7,7 @@ use http_body::Frame;
 pub(crate) struct Gather {
     first: Bytes,
     more: BytesMut,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     left: u64,
 }
 
@@ -15,7 +15,8 @@ pub(crate) struct Gather {
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) data: Bytes,
-    pub(crate) trailers: Option<HeaderMap>,
+    /// Boxed, because they are large and hardly ever there.
+    pub(crate) trailers: Option<Box<HeaderMap>>,
 }
 
 /// More than is to be gathered.
@@ -46,7 +47,7 @@ impl Gather {
                     self.more.extend_from_slice(&data);
                 }
             }
-            Err(frame) => self.trailers = frame.into_trailers().ok(),
+            Err(frame) => self.trailers = frame.into_trailers().ok().map(Box::new),
         }
         Ok(())
     }

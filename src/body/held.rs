@@ -26,7 +26,7 @@ pin_project! {
 pin_project! {
     #[project = InnerProj]
     enum Inner<B> {
-        Held { data: Bytes, trailers: Option<HeaderMap> },
+        Held { data: Bytes, trailers: Option<Box<HeaderMap>> },
         Stream { #[pin] body: B },
     }
 }
@@ -39,7 +39,7 @@ impl<B> HeldBody<B> {
         }
     }
 
-    pub(crate) fn held(data: Bytes, trailers: Option<HeaderMap>) -> Self {
+    pub(crate) fn held(data: Bytes, trailers: Option<Box<HeaderMap>>) -> Self {
         Self {
             inner: Inner::Held { data, trailers },
         }
@@ -104,7 +104,7 @@ impl<B: Body> Body for HeldBody<B> {
         match self.project().inner.project() {
             InnerProj::Held { data, trailers } => {
                 let frame = if data.is_empty() {
-                    trailers.take().map(Frame::trailers)
+                    trailers.take().map(|trailers| Frame::trailers(*trailers))
                 } else {
                     Some(Frame::data(std::mem::take(data)))
                 };
