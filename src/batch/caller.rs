@@ -40,7 +40,8 @@ enum Stage<B> {
     Line(Understood, Instant),
     /// One turn of the scheduler will show whether it is alone.
     Arrived(Understood, Arrival),
-    Seated(Seat, Ticket),
+    /// With the deadline of a caller who has one, and what he is told by.
+    Seated(Seat, Option<Box<(Deadline, Ticket)>>),
     Done,
 }
 
@@ -134,19 +135,21 @@ where
                         return Poll::Ready(turned);
                     }
                 }
-                Stage::Seated(seat, ticket) => {
-                    return match seat.poll(cx) {
-                        Poll::Ready(verdict) => Poll::Ready(self.settle(verdict, seat.group())),
-                        Poll::Pending
-                            if seat.is_gathering() && self.is_late(cx) && seat.withdraw() =>
+                Stage::Seated(seat, hurry) => {
+                    if let Poll::Ready(verdict) = seat.poll(cx) {
+                        return Poll::Ready(self.settle(verdict, seat.group()));
+                    }
+                    if let Some(hurry) = &hurry {
+                        let (deadline, ticket) = &**hurry;
+                        if seat.is_gathering()
+                            && self.alarm.poll_at(deadline.0, cx).is_ready()
+                            && seat.withdraw()
                         {
-                            Poll::Ready(Turned::Lost(self.too_late(&ticket)))
+                            return Poll::Ready(Turned::Lost(self.too_late(ticket)));
                         }
-                        Poll::Pending => {
-                            self.stage = Stage::Seated(seat, ticket);
-                            Poll::Pending
-                        }
-                    };
+                    }
+                    self.stage = Stage::Seated(seat, hurry);
+                    return Poll::Pending;
                 }
                 // Polled again after it was ready.
                 Stage::Done => return Poll::Pending,
@@ -172,8 +175,8 @@ where
         let ticket = setup.account.ticket(head);
         let group = Group::of(&setup.fingerprinter, &head, ticket.keys, &*operation);
         let twice = operation.twice();
-        let turn = input.name().filter(|_| twice == Twice::InOrder);
-        let turn = turn.map(|record| Turn::new(&self.shared, group, record));
+        let record = input.record.clone().filter(|_| twice == Twice::InOrder);
+        let turn = record.map(|record| Box::new(Turn::new(&self.shared, group, record)));
         Ok(Understood {
             call: Box::new(Call {
                 parts,
@@ -240,7 +243,8 @@ where
             };
             crew.begin(label, || flight.lead(self.inner.clone()));
         }
-        self.stage = Stage::Seated(seat, ticket);
+        let hurry = self.deadline.map(|deadline| Box::new((deadline, ticket)));
+        self.stage = Stage::Seated(seat, hurry);
         None
     }
 
@@ -280,11 +284,6 @@ where
         let linger = self.shared.setup.max_linger;
         self.deadline
             .is_some_and(|deadline| deadline.0 <= Clock::instant_after(linger))
-    }
-
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        self.deadline
-            .is_some_and(|deadline| self.alarm.poll_at(deadline.0, cx).is_ready())
     }
 
     fn too_late(&self, ticket: &Ticket) -> BoxError {

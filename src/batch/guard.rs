@@ -116,18 +116,18 @@ impl Drop for Seat {
 pub(super) struct Turn {
     shared: Arc<Shared>,
     group: Group,
-    record: String,
+    record: Arc<str>,
     /// The number in the line; `None` once the turn has come.
     waits: Option<u64>,
 }
 
 impl Turn {
-    pub(super) fn new(shared: &Arc<Shared>, group: Group, record: &str) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, group: Group, record: Arc<str>) -> Self {
         Self {
             shared: shared.clone(),
             group,
-            waits: shared.board.enters(group, record),
-            record: record.to_owned(),
+            waits: shared.board.enters(group, &record),
+            record,
         }
     }
 
@@ -161,17 +161,17 @@ impl fmt::Debug for Turn {
 }
 
 /// A single call on its way to the client, and what it holds until it is answered.
+///
+/// Boxed, because every future has room for it, also those of callers who wait in a batch.
 #[derive(Default)]
 pub(super) struct Alone {
-    _under_way: Option<UnderWay>,
-    _turn: Option<Turn>,
+    _held: Option<Box<(UnderWay, Option<Box<Turn>>)>>,
 }
 
 impl Alone {
     pub(super) fn new(under_way: UnderWay, call: &mut Call) -> Self {
         Self {
-            _under_way: Some(under_way),
-            _turn: call.turn.take(),
+            _held: Some(Box::new((under_way, call.turn.take()))),
         }
     }
 }

@@ -102,7 +102,9 @@ where
         return Again::default();
     }
     let is_alone = members.len() == 1 && members[0].calls.len() == 1;
-    let inputs = members.iter_mut().map(|member| std::mem::take(&mut member.input));
+    let inputs = members
+        .iter_mut()
+        .map(|member| std::mem::take(&mut member.input));
     let inputs: Vec<Input> = inputs.collect();
     let request = match is_alone {
         true => None,
