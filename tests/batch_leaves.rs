@@ -18,13 +18,14 @@ use http::{HeaderMap, Request, Version, request};
 use http_body::SizeHint;
 use notes::policy::NoteBatches;
 use notes::server::Notes;
-use notes::{Call, add, all, batches, call, fetch, fetches, remove, spawn, store, with};
+use notes::{Call, add, all, batches, call, fetch, fetches, remove, saying, spawn, store, with};
 use tokio::time::{sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::BatchLayer;
 use tower_quota::batch::Batched;
 use tower_quota::body::HeldBody;
 use tower_quota::clock::Clock;
+use tower_quota::request::Lane;
 
 /// An extension of somebody else's.
 #[derive(Clone, Debug, PartialEq)]
@@ -398,6 +399,30 @@ async fn a_batch_that_is_held_back_leaves_when_another_ends() {
     let times = notes.times();
     let wait = times[4] - (times[0] + 100);
     assert!(wait <= 3, "{times:?}");
+}
+
+/// Beside a batch of twenty on its way. Its callers would fill the next one; a single call of the bulk lane waits for them, but not
+/// when they do not come back, and one for whose answer somebody waits does not wait at all.
+#[tokio::test(start_paused = true)]
+async fn a_straggler_waits_for_the_end_of_one_larger_batch_unless_it_is_interactive() {
+    for (lane, latest) in [(Lane::Bulk, 103), (Lane::Interactive, 13)] {
+        let notes = Notes::of("a", 60).takes(ms(100));
+        let api = batches().layer(notes.service());
+        let say = |call: Call| saying(call, lane);
+        let mut calls = vec![spawn(&api, say(fetch("a0")))];
+        sleep(ms(1)).await;
+        let twenty = fetches("a", 21).into_iter().skip(1);
+        calls.extend(twenty.map(|call| spawn(&api, say(call))));
+        sleep(ms(9)).await;
+        // A second one, which outlasts the first.
+        calls.push(spawn(&api, say(fetch("a30"))));
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap().status, 200);
+        }
+        assert_eq!(notes.sizes(), [1, 20, 1], "{lane}");
+        let left = notes.times()[2];
+        assert!((10..=latest).contains(&left), "{lane}: {left}");
+    }
 }
 
 /// Nothing is sent before the scheduler had a turn, and nothing but that is waited for.

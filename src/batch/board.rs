@@ -163,9 +163,9 @@ impl Board {
 
     /// Whether a batch of `gathered` may leave.
     ///
-    /// One that would be small leaves where the others are small, too. Beside large ones it waits for one of them to end: the
-    /// callers of that come back at the same moment, and fill it.
-    pub(super) fn may_leave(&self, group: Group, gathered: usize) -> Leave {
+    /// One that would be small leaves where the others are small, too. Beside large ones it waits for one of them to end if it can
+    /// wait: the callers of that come back at the same moment, and fill it.
+    pub(super) fn may_leave(&self, group: Group, gathered: usize, can_wait: bool) -> Leave {
         let state = self.lock();
         let Some(entries) = state.groups.get(&group) else {
             return Leave::Now;
@@ -173,7 +173,8 @@ impl Board {
         let Entries { calls, callers, .. } = *entries;
         let others_are_large = callers >= calls * LARGE;
         let is_small = gathered * calls < callers;
-        let is_free = calls == 0 || calls < MOST_UNDER_WAY && !(others_are_large && is_small);
+        let wants_company = can_wait && others_are_large && is_small;
+        let is_free = calls == 0 || calls < MOST_UNDER_WAY && !wants_company;
         match is_free || state.draining > 0 {
             true => Leave::Now,
             false => Leave::After(entries.landed),

@@ -240,6 +240,7 @@ where
                 crew: crew.clone(),
                 diary: Diary::new(ticket.keys.account, label.clone()),
                 operation,
+                lane: ticket.lane,
             };
             crew.begin(label, || flight.lead(self.inner.clone()));
         }

@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::core::DenialReason;
 use crate::head;
 use crate::quota::{Acquire, Alarm, Quota, Reserved};
-use crate::request::{Deadline, RequestHead};
+use crate::request::{Deadline, Lane, RequestHead};
 
 /// Nobody is held back for longer than this because of calls that are under way: one of them may hang.
 const LONGEST_HOLD: Duration = Duration::from_secs(1);
@@ -38,6 +38,7 @@ pub(super) struct Flight {
     pub(super) group: Group,
     pub(super) crew: Arc<Crew>,
     pub(super) operation: Box<dyn Operation>,
+    pub(super) lane: Lane,
     pub(super) diary: Diary,
 }
 
@@ -77,6 +78,8 @@ impl Flight {
         let latest = Clock::instant_after(LONGEST_HOLD);
         let must_go = || crew.is_full() || board.is_draining();
         let mut alarm = Alarm::default();
+        // Somebody waits for the answer of those in the other lane.
+        let mut can_wait = self.lane == Lane::Bulk;
         loop {
             let due = Clock::instant_after(linger);
             let mut has_yielded = false;
@@ -95,9 +98,12 @@ impl Flight {
                 }
             })
             .await;
-            let Leave::After(landed) = board.may_leave(self.group, crew.gathered()) else {
+            let leave = board.may_leave(self.group, crew.gathered(), can_wait);
+            let Leave::After(landed) = leave else {
                 return;
             };
+            // Whoever does not come back now may not come at all.
+            can_wait = false;
             let must_go = poll_fn(|cx| {
                 if must_go() || alarm.poll_at(latest, cx).is_ready() {
                     return Poll::Ready(true);
