@@ -251,9 +251,11 @@ impl<'a> Results<'a> {
         let rule = Rule {
             is_whole,
             is_create,
+            are_contacts: self.call.are_contacts,
         };
-        let inputs: Vec<_> = inputs.iter().map(Sent::of).collect();
-        let results: Vec<_> = results.iter().map(Sent::of).collect();
+        let sent = |properties| Sent::of(properties, rule.are_contacts);
+        let inputs: Vec<_> = inputs.iter().map(sent).collect();
+        let results: Vec<_> = results.iter().map(sent).collect();
         let found = sent::match_up(&inputs, &results, rule);
         let found = open.into_iter().zip(found);
         let found: Vec<_> = found
