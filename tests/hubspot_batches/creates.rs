@@ -312,3 +312,33 @@ fn only_of_contacts_the_case_of_emails_does_not_matter() {
         [created(&lower), created(&other)]
     );
 }
+
+#[test]
+fn who_sent_an_email_has_no_record_without_one() {
+    let creates = Bundle::creates(&[
+        json!({"email": "a@b.org", "firstname": "Ann"}),
+        json!({"firstname": "Ann"}),
+    ]);
+    let ann = with_usual(1, json!({"firstname": "Ann"}));
+    let conflict = json!({"status": "error", "category": "CONFLICT", "message": "no"});
+    let got = creates.got(207, &mixed([ann.clone()], [conflict]));
+    assert!(matches!(got[0], Got::Answer(409, _)), "{got:?}");
+    assert_eq!(got[1], created(&ann));
+}
+
+#[test]
+fn an_error_without_a_name_is_nobodys_when_more_is_open_than_one_create() {
+    let creates = Bundle::creates(&[json!({"a": "1"}), json!({"a": "2"})]);
+    let one = with_usual(1, json!({"a": "1"}));
+    let unnamed = json!({"status": "error", "category": "VALIDATION_ERROR", "message": "no"});
+    let stranger = with_usual(3, json!({"a": "3"}));
+    let mut not_done = mixed([one.clone()], [unnamed.clone()]);
+    not_done["status"] = "PROCESSING".into();
+    for answer in [mixed([one.clone(), stranger], [unnamed]), not_done] {
+        assert_eq!(
+            creates.got(207, &answer),
+            [created(&one), Got::Unknown],
+            "{answer}"
+        );
+    }
+}

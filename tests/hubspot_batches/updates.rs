@@ -153,6 +153,21 @@ fn two_errors_of_one_input_are_told_by_a_single_call() {
 }
 
 #[test]
+fn an_error_is_of_the_trace_that_it_names_whatever_ids_it_names() {
+    let updates = Bundle::updates(&[("1", json!({"a": "x"})), ("2", json!({"a": "x"}))]);
+    let two = record(2, json!({"a": "x"}));
+    let conflict = json!({"status": "error", "category": "CONFLICT", "message": "no", "context": {"ids": ["2"]}});
+    let got = updates.got(207, &mixed([two.clone()], [traced(conflict, &["0"])]));
+    assert!(matches!(got[0], Got::Answer(409, _)), "{got:?}");
+    assert_eq!(got[1], ok(&two));
+    // What may be done again is, when nobody knows whether it was done.
+    let internal =
+        json!({"status": "error", "category": "INTERNAL_ERROR", "message": "no", "context": {}});
+    let answer = mixed([two.clone()], [traced(internal, &["0"])]);
+    assert_eq!(updates.got(207, &answer), [Got::Alone, ok(&two)]);
+}
+
+#[test]
 fn an_update_that_is_left_out_is_not_told_that_another_one_was_done() {
     // The one was merged into the other, which a batch update does not look for.
     let by_id = Bundle::updates(&[("5", json!({"a": "x"})), ("7", json!({"b": "y"}))]);

@@ -408,4 +408,30 @@ mod tests {
             None
         );
     }
+
+    #[test]
+    fn a_result_that_two_need_is_given_to_neither() {
+        let inputs = [r#"{"a":1,"b":1}"#, r#"{"a":1,"c":1}"#];
+        let results = [r#"{"a":1,"b":1,"c":1}"#, r#"{"d":1}"#];
+        assert_eq!(matched(&inputs, &results, true), [None; 2]);
+    }
+
+    #[test]
+    fn another_value_is_one_that_is_no_way_to_write_it() {
+        for (sent, shown, expected) in [
+            ("5.0", "5", false),
+            ("5.0", "6", true),
+            (" Ann", "ann", false),
+            ("Ann", "Bob", true),
+            ("b.org", "http://b.org", false),
+            ("14.11.2023", "2023-11-14", false),
+            ("1699920000000", "2023-11-14T00:00:00Z", false),
+            ("five", "5", false),
+            ("NaN", "nan", false),
+            ("-", "Ann", false),
+        ] {
+            assert_eq!(is_another(sent, shown), expected, "{sent} {shown}");
+            assert_eq!(is_another(shown, sent), expected, "{shown} {sent}");
+        }
+    }
 }
