@@ -244,3 +244,101 @@ fn a_create_of_which_nothing_is_told_is_unknown() {
     let got = creates.got(207, &mixed([], [unnamed]));
     assert_eq!(got, [Got::Unknown, Got::Unknown]);
 }
+
+#[test]
+fn what_the_server_adds_to_one_does_not_make_another_ones_record_its_own() {
+    // The first name of the first is written without the blank; two have the same stage, one of them because none was sent.
+    let creates = Bundle::creates(&[
+        json!({"firstname": "Ann ", "stage": "customer"}),
+        json!({"firstname": "Ann"}),
+        json!({"firstname": "Ann", "stage": "lead"}),
+    ]);
+    let customer = with_usual(1, json!({"firstname": "Ann", "stage": "customer"}));
+    let leads = [2, 3].map(|id| with_usual(id, json!({"firstname": "Ann", "stage": "lead"})));
+    let [two, three] = leads;
+    let answer = complete([two, customer.clone(), three]);
+    let expected = [created(&customer), Got::Unknown, Got::Unknown];
+    assert_eq!(creates.got(201, &answer), expected);
+}
+
+#[test]
+fn one_of_which_nothing_is_told_may_be_the_one_that_was_written_in_another_way() {
+    let ann = with_usual(1, json!({"firstname": "Ann", "age": "7"}));
+    let bob = with_usual(2, json!({"firstname": "Bob", "age": "8"}));
+    let unnamed = json!({"status": "error", "category": "VALIDATION_ERROR", "message": "no"});
+    for other in [
+        json!({"firstname": " ann", "age": 7}),
+        json!({"firstname": "Ann", "age": "7.0"}),
+        json!({"firstname": "Ann", "age": "seven"}),
+        json!({"firstname": "Ann", "age": 7, "hidden": "x"}),
+    ] {
+        let creates = Bundle::creates(&[
+            json!({"firstname": "Ann", "age": 7}),
+            other.clone(),
+            json!({"firstname": "Bob", "age": 8}),
+        ]);
+        let answer = mixed([bob.clone(), ann.clone()], [unnamed.clone()]);
+        let expected = [Got::Unknown, Got::Unknown, created(&bob)];
+        assert_eq!(creates.got(207, &answer), expected, "{other}");
+    }
+    let creates = Bundle::creates(&[
+        json!({"firstname": "Ann", "age": 7}),
+        json!({"firstname": "Ann", "age": 9}),
+        json!({"firstname": "Bob", "age": 8}),
+    ]);
+    let got = creates.got(207, &mixed([bob.clone(), ann.clone()], [unnamed]));
+    assert_eq!((&got[0], &got[2]), (&created(&ann), &created(&bob)));
+    assert!(matches!(got[1], Got::Answer(400, _)), "{got:?}");
+}
+
+#[test]
+fn only_of_contacts_the_case_of_emails_does_not_matter() {
+    let create = |path, email| {
+        let body = json!({"properties": {"email": email}}).to_string();
+        ("POST", format!("/crm/v3/objects/{path}"), body)
+    };
+    let (upper, lower) = (
+        with_usual(1, json!({"email": "A@b.org"})),
+        with_usual(2, json!({"email": "a@b.org"})),
+    );
+    let answer = complete([lower.clone(), upper.clone()]);
+    let cars = Bundle::new(&[create("cars", "A@b.org"), create("cars", "a@b.org")]);
+    assert_eq!(cars.got(201, &answer), [created(&upper), created(&lower)]);
+    let contacts = Bundle::new(&[create("0-1", "A@b.org"), create("0-1", "c@b.org")]);
+    let other = with_usual(3, json!({"email": "c@b.org"}));
+    let answer = complete([other.clone(), lower.clone()]);
+    assert_eq!(
+        contacts.got(201, &answer),
+        [created(&lower), created(&other)]
+    );
+}
+
+#[test]
+fn who_sent_an_email_has_no_record_without_one() {
+    let creates = Bundle::creates(&[
+        json!({"email": "a@b.org", "firstname": "Ann"}),
+        json!({"firstname": "Ann"}),
+    ]);
+    let ann = with_usual(1, json!({"firstname": "Ann"}));
+    let conflict = json!({"status": "error", "category": "CONFLICT", "message": "no"});
+    let got = creates.got(207, &mixed([ann.clone()], [conflict]));
+    assert!(matches!(got[0], Got::Answer(409, _)), "{got:?}");
+    assert_eq!(got[1], created(&ann));
+}
+
+#[test]
+fn an_error_without_a_name_is_nobodys_when_more_is_open_than_one_create() {
+    let creates = Bundle::creates(&[json!({"a": "1"}), json!({"a": "2"})]);
+    let one = with_usual(1, json!({"a": "1"}));
+    let unnamed = json!({"status": "error", "category": "VALIDATION_ERROR", "message": "no"});
+    let stranger = with_usual(3, json!({"a": "3"}));
+    let mut not_done = mixed([one.clone()], [unnamed.clone()]);
+    not_done["status"] = "PROCESSING".into();
+    for answer in [mixed([one.clone(), stranger], [unnamed]), not_done] {
+        assert_eq!(
+            creates.got(207, &answer),
+            [created(&one), Got::Unknown],
+            "{answer}"
+        );
+    }
+}

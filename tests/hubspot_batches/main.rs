@@ -10,3 +10,4 @@ mod refusals;
 mod requests;
 mod speed;
 mod updates;
+mod whose;

@@ -153,6 +153,28 @@ fn other_unique_properties_are_matched_with_regard_to_case() {
 }
 
 #[test]
+fn emails_of_other_objects_than_contacts_are_matched_with_regard_to_case() {
+    let read = |id: &str| {
+        let path = format!("/crm/v3/objects/2-36/{id}?idProperty=email&properties=email");
+        ("GET", path, String::new())
+    };
+    let reads = Bundle::new(&[read("A@b.org"), read("a@b.org")]);
+    assert_ne!(reads.inputs()[0].name(), reads.inputs()[1].name());
+    let (one, other) = (
+        record(1, json!({"email": "A@b.org"})),
+        record(2, json!({"email": "a@b.org"})),
+    );
+    let answer = complete([other.clone(), one.clone()]);
+    assert_eq!(reads.got(200, &answer), [ok(&one), ok(&other)]);
+    let more = record(
+        3,
+        json!({"email": "x@b.org", "hs_additional_emails": "a@b.org"}),
+    );
+    let answer = complete([more, one.clone()]);
+    assert_eq!(reads.got(200, &answer), [ok(&one), Got::Alone]);
+}
+
+#[test]
 fn what_the_caller_did_not_ask_for_is_taken_out_again() {
     let reads = Bundle::reads(&[
         "a?idProperty=code&properties=city",

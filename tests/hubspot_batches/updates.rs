@@ -153,6 +153,56 @@ fn two_errors_of_one_input_are_told_by_a_single_call() {
 }
 
 #[test]
+fn an_error_is_of_the_trace_that_it_names_whatever_ids_it_names() {
+    let updates = Bundle::updates(&[("1", json!({"a": "x"})), ("2", json!({"a": "x"}))]);
+    let two = record(2, json!({"a": "x"}));
+    let conflict = json!({"status": "error", "category": "CONFLICT", "message": "no", "context": {"ids": ["2"]}});
+    let got = updates.got(207, &mixed([two.clone()], [traced(conflict, &["0"])]));
+    assert!(matches!(got[0], Got::Answer(409, _)), "{got:?}");
+    assert_eq!(got[1], ok(&two));
+    // What may be done again is, when nobody knows whether it was done.
+    let internal =
+        json!({"status": "error", "category": "INTERNAL_ERROR", "message": "no", "context": {}});
+    let answer = mixed([two.clone()], [traced(internal, &["0"])]);
+    assert_eq!(updates.got(207, &answer), [Got::Alone, ok(&two)]);
+}
+
+#[test]
+fn an_update_that_is_left_out_is_not_told_that_another_one_was_done() {
+    // The one was merged into the other, which a batch update does not look for.
+    let by_id = Bundle::updates(&[("5", json!({"a": "x"})), ("7", json!({"b": "y"}))]);
+    let seven = record(7, json!({"b": "y", "hs_merged_object_ids": "5"}));
+    for answer in [
+        complete([seven.clone()]),
+        complete([seven.clone(), seven.clone()]),
+    ] {
+        assert_eq!(by_id.got(200, &answer), [Got::Alone, ok(&seven)]);
+    }
+    let by_email = Bundle::updates(&[
+        ("more@b.org?idProperty=email", json!({"a": "x"})),
+        ("a@b.org?idProperty=email", json!({"b": "y"})),
+    ]);
+    let one = record(
+        1,
+        json!({"b": "y", "email": "a@b.org", "hs_additional_emails": "more@b.org"}),
+    );
+    assert_eq!(
+        by_email.got(200, &complete([one.clone()])),
+        [Got::Alone, ok(&one)]
+    );
+    // Of two that were merged into a third nobody knows which was done.
+    let both = Bundle::updates(&[("5", json!({"a": "x"})), ("6", json!({"a": "y"}))]);
+    let third = record(7, json!({"a": "y", "hs_merged_object_ids": "5;6"}));
+    assert_eq!(both.got(200, &complete([third])), [Got::Alone, Got::Alone]);
+    // What was done to nobody else's was done for it.
+    let seven = record(7, json!({"a": "x", "hs_merged_object_ids": "5"}));
+    let eight = record(8, json!({"a": "y"}));
+    let one = Bundle::updates(&[("5", json!({"a": "x"})), ("8", json!({"a": "y"}))]);
+    let answer = complete([eight.clone(), seven.clone()]);
+    assert_eq!(one.got(200, &answer), [ok(&seven), ok(&eight)]);
+}
+
+#[test]
 fn an_archive_is_answered_without_a_body() {
     let archives = Bundle::new(&[
         ("DELETE", "/crm/v3/objects/contacts/1", ""),

@@ -19,6 +19,7 @@ pub(super) struct Call {
     pub(super) deed: Deed,
     pub(super) by: By,
     pub(super) options: Options,
+    pub(super) are_contacts: bool,
     /// The target, one space or two, and what the inputs have in common besides: of reads a part of the body.
     key: String,
     /// So much of the key is the path of the object type, so much the target.
@@ -55,6 +56,7 @@ impl Call {
             deed: one.deed,
             by,
             options,
+            are_contacts: one.is_of_contacts(),
             key,
             objects: one.objects.len(),
             target,
@@ -146,7 +148,7 @@ impl Operation for Call {
     }
 
     fn join(&self, inputs: &[Input]) -> Option<Joined> {
-        if self.options.associated && !sent::can_be_told_apart(inputs) {
+        if self.options.associated && !sent::can_be_told_apart(inputs, self.are_contacts) {
             return None;
         }
         let target = PathAndQuery::try_from(&self.key[..self.target]).ok()?;

@@ -30,8 +30,9 @@ use crate::request::RequestHead;
 ///
 /// * A read that asks for `associations`, or has any parameter but `properties`, `propertiesWithHistory`, `idProperty` and
 ///   `archived`; an update with another one than `idProperty`; a create or an archive with any.
-/// * A record id that is no number, and a read by another `idProperty` than the e-mail of contacts that does not list its
-///   properties: results would not tell which record they are, because only the server knows what it shows then.
+/// * A record id that is no number, and a value of an `idProperty` with space around it.
+/// * A read by another `idProperty` than the e-mail of contacts that does not list its properties: results would not tell which
+///   record they are, because only the server knows what it shows then.
 /// * A body that is not JSON, or has anything but `properties` (and `associations`, of a create), or a property twice, or one that
 ///   is neither text, number, boolean nor null.
 ///
@@ -44,10 +45,10 @@ use crate::request::RequestHead;
 /// # Whose answer is whose
 ///
 /// HubSpot's results come in any order. A result is matched by its id, by the property that the record was asked for by (e-mails
-/// without regard to case, further e-mails of a contact too), by `hs_merged_object_ids` where it shows them, and by the
-/// `objectWriteTraceId` if it is echoed; never by its position. What was created is known by its e-mail, else by all that was sent
-/// of it: creates that sent the very same are interchangeable. Where the server wrote a value in another way than it was sent, the
-/// others tell, as long as there is a result for each input. The answer is the result as the server wrote it.
+/// of contacts without regard to case, and their further e-mails), by `hs_merged_object_ids` where it shows them, and by the
+/// `objectWriteTraceId` if it is echoed; never by its position. A contact that was created is known by its e-mail, anything else by
+/// all that was sent of it: creates that sent the very same are interchangeable. Where the server wrote a value in another way than
+/// it was sent, the others tell, as long as there is a result for each input. The answer is the result as the server wrote it.
 ///
 /// An error of a 207 is its owner's answer, as the single call would have worded it. A whole batch that is refused for one bad record
 /// is asked for again without it. What no result and no error tells of is asked for singly; a create of which nothing is told fails

@@ -23,6 +23,9 @@ pub(super) const TRACE: &str = "objectWriteTraceId";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum By {
     Id,
+    /// Of contacts.
+    Email,
+    /// Another unique property; their values are case-sensitive.
     Property(String),
 }
 
@@ -30,27 +33,24 @@ impl By {
     pub(super) fn property(&self) -> Option<&str> {
         match self {
             Self::Id => None,
+            Self::Email => Some(EMAIL),
             Self::Property(name) => Some(name),
         }
     }
 
-    pub(super) fn is_email(&self) -> bool {
-        self.property() == Some(EMAIL)
-    }
-
-    /// Two values mean the same record when this is the same. Other unique properties than the e-mail are case-sensitive.
+    /// Two values mean the same record when this is the same.
     pub(super) fn name<'a>(&self, value: Cow<'a, str>) -> Cow<'a, str> {
-        if self.is_email() {
-            return email(value);
+        match self {
+            Self::Email => email(value),
+            Self::Id | Self::Property(_) => value,
         }
-        value
     }
 
     /// Which record a result is.
     pub(super) fn of_result<'a>(&self, result: &Object<'a>) -> Option<Cow<'a, str>> {
-        let value = match self {
-            Self::Id => result.value("id"),
-            Self::Property(name) => result.object("properties")?.value(name),
+        let value = match self.property() {
+            None => result.value("id"),
+            Some(name) => result.object("properties")?.value(name),
         };
         Some(self.name(as_text(value.ok()??)?))
     }
@@ -59,12 +59,13 @@ impl By {
     pub(super) fn others(&self) -> Option<&'static str> {
         match self {
             Self::Id => Some(MERGED_IDS),
-            by => by.is_email().then_some(MORE_EMAILS),
+            Self::Email => Some(MORE_EMAILS),
+            Self::Property(_) => None,
         }
     }
 }
 
-/// An e-mail as HubSpot writes it.
+/// An e-mail of a contact as HubSpot writes it.
 pub(super) fn email(value: Cow<'_, str>) -> Cow<'_, str> {
     let is_plain = value.trim().len() == value.len() && !value.chars().any(char::is_uppercase);
     match is_plain {

@@ -181,7 +181,8 @@ impl<'a> Results<'a> {
         places.filter(|place| self.is_open(*place)).collect()
     }
 
-    /// What was merged into another record is shown under the id of that, and further e-mails find a contact, too.
+    /// What was merged into another record is shown under the id of that, and further e-mails find a contact, too. An update of it
+    /// was done when its result is nobody else's: a batch update may leave it out, and show what was done for another one.
     fn take_others(&mut self) {
         let others = self.call.by.others();
         let Some(others) = others.filter(|_| self.call.deed != Deed::Create) else {
@@ -190,10 +191,15 @@ impl<'a> Results<'a> {
         if !self.fates.contains(&Fate::Open) {
             return;
         }
+        let is_update = self.call.deed == Deed::Update;
+        let results: Vec<usize> = match is_update {
+            true => self.left.clone(),
+            false => (0..self.answered.results.len()).collect(),
+        };
         let mut claims = Vec::new();
-        for (nth, raw) in self.answered.results.iter().enumerate() {
+        for nth in results {
             let properties = self
-                .result(raw)
+                .result(self.answered.results[nth])
                 .and_then(|result| result.object("properties"));
             let Some(all) = properties.and_then(|properties| properties.text(others)) else {
                 continue;
@@ -201,11 +207,11 @@ impl<'a> Results<'a> {
             let places = all
                 .split(';')
                 .filter_map(|name| self.places.of(name.trim().into()));
-            claims.extend(
-                places
-                    .filter(|place| self.is_open(*place))
-                    .map(|place| (place, nth)),
-            );
+            let places: Vec<usize> = places.filter(|place| self.is_open(*place)).collect();
+            if is_update && places.len() > 1 {
+                continue;
+            }
+            claims.extend(places.into_iter().map(|place| (place, nth)));
         }
         for &(place, nth) in &claims {
             self.claim(place, nth);
@@ -245,9 +251,11 @@ impl<'a> Results<'a> {
         let rule = Rule {
             is_whole,
             is_create,
+            are_contacts: self.call.are_contacts,
         };
-        let inputs: Vec<_> = inputs.iter().map(Sent::of).collect();
-        let results: Vec<_> = results.iter().map(Sent::of).collect();
+        let sent = |properties| Sent::of(properties, rule.are_contacts);
+        let inputs: Vec<_> = inputs.iter().map(sent).collect();
+        let results: Vec<_> = results.iter().map(sent).collect();
         let found = sent::match_up(&inputs, &results, rule);
         let found = open.into_iter().zip(found);
         let found: Vec<_> = found

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::call::{Call, Options};
-use super::names::{By, ID};
+use super::names::{By, EMAIL, ID};
 use super::sent::is_plain;
 use crate::batch::{Input, Single};
 use crate::hubspot::calls::is_json;
@@ -44,8 +44,7 @@ fn read(one: &One<'_>, query: &Query<'_>) -> Option<Single> {
             let is_listed = |names: &[Cow<'_, str>]| {
                 names.iter().any(|name| name.eq_ignore_ascii_case(property))
             };
-            let is_listed_of_usual =
-                query.properties.is_empty() && by.is_email() && one.is_of_contacts();
+            let is_listed_of_usual = query.properties.is_empty() && by == By::Email;
             let added = !is_listed_of_usual && !is_listed(&query.properties);
             // Without a list, one that is added would take the place of the usual ones. And whether a property is also shown
             // because its former values are is not known.
@@ -154,11 +153,15 @@ fn named<'a>(one: &One<'a>, query: &Query<'_>) -> Option<(By, Cow<'a, str>)> {
         let is_id = is_number && (1..=LONGEST_ID).contains(&id.len());
         return is_id.then_some((By::Id, id));
     };
-    // Servers take dots for a way up.
-    let is_value = !id.trim().is_empty() && id != "." && id != "..";
+    // Servers take dots for a way up. And what one makes of space around a value is not known.
+    let is_value = !id.is_empty() && id.trim().len() == id.len() && id != "." && id != "..";
     let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let is_property = !property.is_empty() && property.bytes().all(is_name);
-    (is_value && is_property).then(|| (By::Property(property.to_owned()), id))
+    let by = match property {
+        EMAIL if one.is_of_contacts() => By::Email,
+        _ => By::Property(property.to_owned()),
+    };
+    (is_value && is_property).then_some((by, id))
 }
 
 /// The properties of a body, if they are such as can be written, each once.
