@@ -33,7 +33,7 @@ async fn is_refused(call: JoinHandle<Outcome>, within: Duration, context: &str) 
 /// He may be the first, in the middle, or the last of his batch.
 #[tokio::test(start_paused = true)]
 async fn who_may_not_wait_is_told_and_the_others_go_on() {
-    for who in [0, 2, 4] {
+    for who in [0, 1, 2, 4] {
         for knows_quota in [true, false] {
             let context = format!("number {who}, {knows_quota}");
             let notes = Notes::of("a", 6);
@@ -235,4 +235,28 @@ async fn a_pause_after_the_slots_were_granted_counts() {
         is_refused(call, 3 * SECOND, "one of three").await;
     }
     assert_eq!(notes.count(), 0);
+}
+
+/// Nobody knows when there will be quota. Whoever came while others waited has his own time.
+#[tokio::test(start_paused = true)]
+async fn who_came_later_may_wait_longer() {
+    let quota = Quota::new(burst(1, ms(10)));
+    let notes = Notes::of("a", 6).takes(7 * SECOND);
+    let api = batches()
+        .quota(&quota)
+        .max_wait(5 * SECOND)
+        .layer(patient(&quota).layer(notes.service()));
+    let first = spawn(&api, fetch("a0"));
+    sleep(ms(10)).await;
+    let early = ["a1", "a2"].map(|key| spawn(&api, fetch(key)));
+    sleep(3 * SECOND).await;
+    let late = ["a3", "a4"].map(|key| spawn(&api, fetch(key)));
+    for call in early {
+        is_refused(call, 2 * SECOND + ms(10), "an early one").await;
+    }
+    for call in late {
+        assert_eq!(call.await.unwrap().unwrap().status, 200);
+    }
+    assert_eq!(notes.sizes(), [1, 2]);
+    first.await.unwrap().unwrap();
 }
