@@ -236,3 +236,27 @@ async fn a_pause_after_the_slots_were_granted_counts() {
     }
     assert_eq!(notes.count(), 0);
 }
+
+/// Nobody knows when there will be quota. Whoever came while others waited has his own time.
+#[tokio::test(start_paused = true)]
+async fn who_came_later_may_wait_longer() {
+    let quota = Quota::new(burst(1, ms(10)));
+    let notes = Notes::of("a", 6).takes(7 * SECOND);
+    let api = batches()
+        .quota(&quota)
+        .max_wait(5 * SECOND)
+        .layer(patient(&quota).layer(notes.service()));
+    let first = spawn(&api, fetch("a0"));
+    sleep(ms(10)).await;
+    let early = ["a1", "a2"].map(|key| spawn(&api, fetch(key)));
+    sleep(3 * SECOND).await;
+    let late = ["a3", "a4"].map(|key| spawn(&api, fetch(key)));
+    for call in early {
+        is_refused(call, 2 * SECOND + ms(10), "an early one").await;
+    }
+    for call in late {
+        assert_eq!(call.await.unwrap().unwrap().status, 200);
+    }
+    assert_eq!(notes.sizes(), [1, 2]);
+    first.await.unwrap().unwrap();
+}

@@ -441,3 +441,43 @@ async fn a_lone_call_waits_for_one_turn_of_the_scheduler() {
     }
     assert_eq!(polls, 2);
 }
+
+/// Beside a large batch only a small one waits: another large one would not grow much by it.
+#[tokio::test(start_paused = true)]
+async fn a_large_batch_does_not_wait_for_another_one() {
+    let notes = Notes::of("a", 50).takes(SECOND);
+    let api = batches().layer(notes.service());
+    for (count, waits) in [(20, 4), (30, 4), (5, 1_004)] {
+        let before = notes.count();
+        for call in fetches("a", count) {
+            drop(spawn(&api, call));
+        }
+        sleep(ms(waits)).await;
+        assert_eq!(notes.count(), before + 1, "{count}");
+    }
+    assert_eq!(notes.sizes(), [20, 30, 5]);
+    let times = notes.times();
+    assert!(times[2] - times[1] > 900, "a small one waits: {times:?}");
+}
+
+/// The callers of what has ended come back at that moment, and whoever has waited for them goes along.
+#[tokio::test(start_paused = true)]
+async fn who_waits_beside_a_large_batch_leaves_when_it_ends() {
+    let notes = Notes::of("a", 50).takes(ms(300));
+    let api = batches().layer(notes.service());
+    let large: Vec<_> = fetches("a", 20)
+        .into_iter()
+        .map(|call| spawn(&api, call))
+        .collect();
+    sleep(ms(100)).await;
+    let small: Vec<_> = fetches("a", 5)
+        .into_iter()
+        .map(|call| spawn(&api, call))
+        .collect();
+    for call in large.into_iter().chain(small) {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(notes.sizes(), [20, 5]);
+    let times = notes.times();
+    assert!((300..310).contains(&(times[1] - times[0])), "{times:?}");
+}

@@ -175,17 +175,17 @@ impl Board {
         let is_small = gathered * calls < callers;
         let wants_company = can_wait && others_are_large && is_small;
         let is_free = calls == 0 || calls < MOST_UNDER_WAY && !wants_company;
-        match is_free || state.draining > 0 {
+        match is_free {
             true => Leave::Now,
             false => Leave::After(entries.landed),
         }
     }
 
-    /// Whether somebody drains, or one more than so many calls of the group have ended.
+    /// Whether more than so many calls of the group have ended.
     pub(super) fn has_landed(&self, group: Group, before: u64) -> bool {
         let state = self.lock();
         let landed = state.groups.get(&group).map(|entries| entries.landed);
-        state.draining > 0 || landed != Some(before)
+        landed != Some(before)
     }
 
     pub(super) fn is_draining(&self) -> bool {
