@@ -401,10 +401,9 @@ async fn a_batch_that_is_held_back_leaves_when_another_ends() {
     assert!(wait <= 3, "{times:?}");
 }
 
-/// Beside a batch of twenty on its way. Its callers would fill the next one; a single call of the bulk lane waits for them, but not
-/// when they do not come back, and one for whose answer somebody waits does not wait at all.
+/// Beside a batch of twenty on its way, whose callers would fill the next one. Those for whose answer somebody waits do not wait.
 #[tokio::test(start_paused = true)]
-async fn a_straggler_waits_for_the_end_of_one_larger_batch_unless_it_is_interactive() {
+async fn a_straggler_waits_for_the_end_of_larger_batches_unless_it_is_interactive() {
     for (lane, latest) in [(Lane::Bulk, 103), (Lane::Interactive, 13)] {
         let notes = Notes::of("a", 60).takes(ms(100));
         let api = batches().layer(notes.service());
@@ -414,7 +413,6 @@ async fn a_straggler_waits_for_the_end_of_one_larger_batch_unless_it_is_interact
         let twenty = fetches("a", 21).into_iter().skip(1);
         calls.extend(twenty.map(|call| spawn(&api, say(call))));
         sleep(ms(9)).await;
-        // A second one, which outlasts the first.
         calls.push(spawn(&api, say(fetch("a30"))));
         for call in calls {
             assert_eq!(call.await.unwrap().unwrap().status, 200);

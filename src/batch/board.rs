@@ -163,8 +163,8 @@ impl Board {
 
     /// Whether a batch of `gathered` may leave.
     ///
-    /// One that would be small leaves where the others are small, too. Beside large ones it waits for one of them to end if it can
-    /// wait: the callers of that come back at the same moment, and fill it.
+    /// One that would be small leaves where the others are small, too. Beside large ones it waits for one of them to end, if it can
+    /// wait, and looks again: the callers of that come back at the same moment, and fill it.
     pub(super) fn may_leave(&self, group: Group, gathered: usize, can_wait: bool) -> Leave {
         let state = self.lock();
         let Some(entries) = state.groups.get(&group) else {

@@ -78,8 +78,7 @@ impl Flight {
         let latest = Clock::instant_after(LONGEST_HOLD);
         let must_go = || crew.is_full() || board.is_draining();
         let mut alarm = Alarm::default();
-        // Somebody waits for the answer of those in the other lane.
-        let mut can_wait = self.lane == Lane::Bulk;
+        let can_wait = self.lane == Lane::Bulk;
         loop {
             let due = Clock::instant_after(linger);
             let mut has_yielded = false;
@@ -102,8 +101,6 @@ impl Flight {
             let Leave::After(landed) = leave else {
                 return;
             };
-            // Whoever does not come back now may not come at all.
-            can_wait = false;
             let must_go = poll_fn(|cx| {
                 if must_go() || alarm.poll_at(latest, cx).is_ready() {
                     return Poll::Ready(true);

@@ -60,8 +60,8 @@ impl BatchLayer {
 
     /// Sets how long a call waits for company when others of its kind are under way, at most; 1 ms at first, 0 allowed. A call that
     /// is alone never waits. Timers go off up to a millisecond late. Whatever this is, a batch that is not full waits for one of four
-    /// that are under way to end, and a small one of [`Lane::Bulk`](crate::request::Lane) for one of those that are larger; both for a
-    /// second at most.
+    /// that are under way to end, and a small one of [`Lane::Bulk`](crate::request::Lane) for those that are larger; both for a second at
+    /// most.
     #[must_use]
     pub fn max_linger(self, max_linger: Duration) -> Self {
         self.with(|setup| setup.max_linger = max_linger)

@@ -8,9 +8,9 @@
 //!
 //! * A call that is alone leaves at once and unchanged.
 //! * While calls of a kind are under way, more of the kind gather. A full batch leaves at once, another one after
-//!   [a millisecond](BatchLayer::max_linger) while fewer than four calls are under way. Beside large batches a small one waits until
-//!   one of them has ended, whose callers come back at that moment and fill it; for a second at most, and not in
-//!   [`Lane::Interactive`](crate::request::Lane).
+//!   [a millisecond](BatchLayer::max_linger) while fewer than four calls are under way. Beside large batches a small one of
+//!   [`Lane::Bulk`](crate::request::Lane) waits for them to end, because their callers come back at that moment and fill it; for a
+//!   second at most.
 //! * With a [`Quota`](BatchLayer::quota), what waits for quota goes on gathering until the slots are granted, and a batch takes the
 //!   slots of one request.
 //! * Calls about the same record share an input or go one after the other, as the [operation](Operation::twice) demands.
