@@ -25,7 +25,7 @@
 //!
 //! Where many tasks read or write single records at the same time: a sync, an enrichment job, a server that looks records up. Where
 //! one task makes one call after the other nothing ever gathers. The more tasks, the fuller the batches: 10,000 contacts, half of them
-//! new, take 15,000 requests without the layer, 193 with it and 400 tasks, 582 with 64 (`cargo bench --bench batch_sync`).
+//! new, take 15,000 requests without the layer, 200 with it and 400 tasks, 582 with 64 (`cargo bench --bench batch_sync`).
 //!
 //! # Each gets his own
 //!

@@ -61,7 +61,8 @@ async fn a_failure_of_a_batch_is_told_of_each_of_its_records() {
     let failed = run.figure("records_failed");
     assert!((4..=5).contains(&failed), "{}", run.out);
     assert_eq!(run.figure("records_created"), 6 - failed);
-    assert_eq!(run.figure("http_5xx"), 1, "{}", run.out);
+    // On several threads not all of them need come in time for the first batch.
+    assert!((1..=2).contains(&run.figure("http_5xx")), "{}", run.out);
     let told = run.err.matches("(status 500)").count() as u64;
     assert_eq!(told, failed, "{}", run.err);
 }
