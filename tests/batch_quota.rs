@@ -70,6 +70,10 @@ async fn a_call_that_waits_for_quota_alone_is_not_changed() {
     assert_eq!(got[0].as_ref().unwrap().told(), (200, "a1=text"));
     assert_eq!(notes.log()[1].path, "/notes/a1");
     assert_eq!((notes.count(), usage(&quota)), (2, (1, 0)));
+    // Nothing of it stays behind.
+    timeout(ms(1), api.drain())
+        .await
+        .expect("its group is idle");
 }
 
 /// A hundred by ten seconds, and nobody waits longer than for those before him.
