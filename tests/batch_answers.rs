@@ -279,6 +279,17 @@ async fn an_answer_that_breaks_off_is_an_error_to_everyone() {
     }
 }
 
+/// What may be done twice is asked again, by everybody for himself.
+#[tokio::test(start_paused = true)]
+async fn reads_whose_answer_breaks_off_are_asked_alone() {
+    let notes = Notes::of("a", 10);
+    notes.set_hook(|nth, _| (nth == 0).then(broken));
+    let api = batches().layer(notes.service());
+    let got = all(&api, fetches("a", 10)).await;
+    assert!(got.iter().all(|got| got.as_ref().unwrap().status == 200));
+    assert_eq!(notes.count(), 11);
+}
+
 /// Whoever looks for it in the errors of single calls finds it in those of batches.
 #[tokio::test(start_paused = true)]
 async fn a_quota_error_stays_one() {

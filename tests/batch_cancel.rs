@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{CountPolls, FOREVER, HOUR, SECOND, burst, ms, never, patient};
+use common::{CountPolls, FOREVER, HOUR, Hand, SECOND, burst, ms, never, patient};
 use fastrand::Rng;
 use notes::server::{Notes, lines};
 use notes::{add, all, batches, call, fetch, fetches, saying, spawn, store};
@@ -312,5 +312,35 @@ async fn many_at_random() {
         let used = quota.usage("burst", &fetch("a0")).unwrap();
         assert_eq!((used.used, used.waiting), (0, 0), "{seed}");
         timeout(SECOND, api.drain()).await.expect("nothing is left");
+    }
+}
+
+/// Who was called to take the answer in goes instead: another one is called at that moment.
+#[tokio::test(start_paused = true)]
+async fn when_the_one_who_is_called_goes_another_is_called() {
+    let notes = Notes::of("a", 5).takes(ms(100));
+    let api = batches().layer(notes.service());
+    let mut calls: Vec<_> = fetches("a", 5)
+        .into_iter()
+        .map(|one| Hand::new(call(api.clone(), one)))
+        .collect();
+    let mut is_first = true;
+    while notes.count() == 0 {
+        for call in &mut calls {
+            if is_first || call.is_woken() {
+                assert!(call.poll().is_pending());
+            }
+        }
+        is_first = false;
+        sleep(ms(1)).await;
+    }
+    sleep(ms(101)).await;
+    let called = calls.iter().position(Hand::is_woken).unwrap();
+    calls.remove(called).cancel();
+    assert!(calls.iter().any(Hand::is_woken));
+    while !calls.is_empty() {
+        let next = calls.iter().position(Hand::is_woken);
+        let got = calls.remove(next.expect("somebody is called")).poll();
+        assert!(got.is_ready());
     }
 }

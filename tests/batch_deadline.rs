@@ -260,3 +260,37 @@ async fn who_came_later_may_wait_longer() {
     assert_eq!(notes.sizes(), [1, 2]);
     first.await.unwrap().unwrap();
 }
+
+/// A closed batch waits further inside as long as one of its callers may wait.
+#[tokio::test(start_paused = true)]
+async fn a_closed_batch_has_the_latest_deadline_of_its_callers() {
+    let within = |seconds: [Option<u32>; 3]| async move {
+        let quota = Quota::new(burst(1, WINDOW));
+        let notes = Notes::of("a", 3);
+        let api = batches().layer(patient(&quota).layer(notes.service()));
+        all(&api, [fetch("a0")]).await.remove(0).unwrap();
+        let calls = fetches("a", 3).into_iter().zip(seconds);
+        let calls = calls.map(|(call, seconds)| match seconds {
+            Some(seconds) => by(call, seconds * SECOND),
+            None => call,
+        });
+        let got = all(&api, calls).await;
+        got.iter().all(Result::is_ok)
+    };
+    assert!(within([Some(3), Some(20), Some(4)]).await);
+    assert!(within([Some(3), None, Some(4)]).await);
+    assert!(!within([Some(3), Some(5), Some(4)]).await);
+}
+
+/// Who has less time than others linger is sent by himself.
+#[tokio::test(start_paused = true)]
+async fn who_has_no_time_for_company_goes_alone() {
+    let notes = Notes::of("a", 3).takes(SECOND);
+    let api = batches().max_linger(10 * SECOND).layer(notes.service());
+    let first = spawn(&api, fetch("a0"));
+    sleep(ms(1)).await;
+    let hurried = spawn(&api, by(fetch("a1"), 2 * SECOND));
+    assert_eq!(hurried.await.unwrap().unwrap().status, 200);
+    assert_eq!(notes.times(), [0, 1]);
+    first.await.unwrap().unwrap();
+}

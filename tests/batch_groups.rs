@@ -7,11 +7,11 @@ mod notes;
 use std::collections::BTreeSet;
 
 use common::{burst, request};
-use http::{HeaderMap, Method, Request, Uri};
+use http::{HeaderMap, HeaderName, Method, Request, Uri};
 use notes::server::{Notes, lines};
 use notes::{Call, all, batches, fetch, fetches, saying, told, with};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_quota::request::{AccountId, Lane, Token, TokenSource};
+use tower_quota::request::{AccountId, Idempotent, Lane, Token, TokenSource};
 use tower_quota::{BatchLayer, Quota};
 
 /// What is asked for the notes 0, 1 and 2 in one way and for 3, 4 and 5 in another, all at one instant.
@@ -104,6 +104,7 @@ async fn what_differs_in_more_than_the_record_is_apart() {
             with(call, "accept-language", "fr")
         })
         .await;
+        are_apart("vouched for", layer, plain, |call| saying(call, Idempotent)).await;
         are_apart("cookie", layer, plain, |call| with(call, "cookie", "a=1")).await;
     }
 }
@@ -118,6 +119,15 @@ async fn tokens_are_told_apart_as_the_quota_does() {
         |call| saying(call, Token::from("other")),
     );
     are_apart("extension", &layer, one, other).await;
+    // In a place that keeps nobody apart by itself.
+    let quota = Quota::builder(burst(1_000, common::SECOND))
+        .token_source(TokenSource::header(HeaderName::from_static("x-request-id")));
+    let layer = batches().quota(&quota.build());
+    let (one, other): (fn(_) -> _, fn(_) -> _) = (
+        |call| with(call, "x-request-id", "one"),
+        |call| with(call, "x-request-id", "other"),
+    );
+    are_apart("odd header", &layer, one, other).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,6 +199,7 @@ async fn a_batch_call_is_one_of_its_calls_with_another_target_and_body() {
         let put = with(put, "content-type", "text/markdown");
         let put = with(put, "content-length", "4");
         let put = with(put, "etag", "17");
+        let put = with(put, "accept-encoding", "zstd");
         at_port(with(put, "x-version", "3")).map(|_| "text".to_owned().into())
     };
     all(&api, [call("a0"), call("a1")]).await;
@@ -199,6 +210,8 @@ async fn a_batch_call_is_one_of_its_calls_with_another_target_and_body() {
     assert_eq!(headers["authorization"], "Bearer t");
     assert_eq!(headers["x-version"], "3");
     assert_eq!(headers["content-type"], "text/plain");
+    // The layer reads the answer, and what the callers can decode is of no use to it.
+    assert!(!headers.contains_key("accept-encoding"));
     let log = notes.log();
     let length = log[0].body.as_ref().unwrap().len().to_string();
     assert_eq!(headers["content-length"], &*length);

@@ -7,7 +7,7 @@ mod notes;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{FOREVER, HOUR, SECOND, after, at_once, lock, lost, ms, never};
+use common::{FOREVER, HOUR, Hand, SECOND, after, at_once, lock, lost, ms, never};
 use notes::server::{Notes, lines};
 use notes::{Call, add, all, batches, call, fetch, remove, spawn, store, told};
 use proptest::prelude::*;
@@ -310,4 +310,21 @@ async fn check(steps: Vec<Step>, most: usize) {
             }
         }
     }
+}
+
+/// His turn has come, and he goes before he hears of it: the next one has it.
+#[tokio::test(start_paused = true)]
+async fn who_goes_when_his_turn_has_come_passes_it_on() {
+    let notes = Notes::of("a", 1).takes(SECOND);
+    let api = batches().layer(notes.service());
+    let first = spawn(&api, store("a0", "first"));
+    sleep(ms(10)).await;
+    let mut goes = Hand::new(call(api.clone(), store("a0", "second")));
+    assert!(goes.poll().is_pending());
+    let stays = spawn(&api, store("a0", "third"));
+    first.await.unwrap().unwrap();
+    assert!(goes.is_woken());
+    goes.cancel();
+    let got = timeout(2 * SECOND, stays).await.expect("it has its turn");
+    assert_eq!(got.unwrap().unwrap().told(), (200, "a0=third"));
 }

@@ -70,6 +70,10 @@ async fn a_call_that_waits_for_quota_alone_is_not_changed() {
     assert_eq!(got[0].as_ref().unwrap().told(), (200, "a1=text"));
     assert_eq!(notes.log()[1].path, "/notes/a1");
     assert_eq!((notes.count(), usage(&quota)), (2, (1, 0)));
+    // Nothing of it stays behind.
+    timeout(ms(1), api.drain())
+        .await
+        .expect("its group is idle");
 }
 
 /// A hundred by ten seconds, and nobody waits longer than for those before him.
@@ -283,4 +287,29 @@ async fn a_slot_of_another_class_is_given_back() {
     let got = timeout(2 * WINDOW, stays).await.expect("it has a slot");
     assert_eq!(got.unwrap().unwrap().status, 200);
     assert_eq!(notes.log()[1].path, "/notes/a2");
+}
+
+/// The slots that were waited for are those that are used: whoever stood in line behind does not go first.
+#[tokio::test(start_paused = true)]
+async fn the_slots_are_handed_over() {
+    for left in [1, 3] {
+        let notes = Notes::of("a", 4);
+        let (quota, api) = spent(&notes).await;
+        let calls: Vec<_> = ["a1", "a2", "a3"].map(|key| spawn(&api, fetch(key))).into();
+        sleep(SECOND).await;
+        let behind = spawn(&patient(&quota).layer(notes.service()), fetch("a0"));
+        sleep(SECOND).await;
+        calls[left..]
+            .iter()
+            .for_each(tokio::task::JoinHandle::abort);
+        assert!(behind.await.unwrap().is_ok());
+        assert_eq!(notes.sizes(), [1, left, 1]);
+        assert!(lines_or_path(&notes, 1).contains("a1"));
+        assert!(lines_or_path(&notes, 2).contains("a0"));
+    }
+}
+
+fn lines_or_path(notes: &Notes, nth: usize) -> String {
+    let seen = &notes.log()[nth];
+    format!("{} {:?}", seen.path, notes::server::lines(seen))
 }

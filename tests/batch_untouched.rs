@@ -282,3 +282,34 @@ async fn what_is_remembered_is_bounded() {
     assert_eq!(ask(LABELS - 1).await, [2, 2], "the last one is remembered");
     assert_eq!(ask(0).await, [4, 2, 2], "the first one is forgotten");
 }
+
+/// What seemed to be missing may be there later.
+#[tokio::test(start_paused = true)]
+async fn a_missing_batch_call_is_looked_for_again_after_ten_minutes() {
+    let notes = Notes::of("a", 10);
+    notes.have_no_batches();
+    let api = batches().layer(notes.service());
+    for (minutes, batches) in [(9, 1), (2, 1), (0, 2)] {
+        all(&api, fetches("a", 10)).await;
+        let asked = notes.log().iter().filter(|seen| is_batch(seen)).count();
+        assert_eq!(asked, batches);
+        sleep(60 * minutes * SECOND).await;
+    }
+}
+
+/// The server does not say how many it takes: one part of a batch finds out for the others.
+#[tokio::test(start_paused = true)]
+async fn a_cap_that_is_not_told_is_found_with_one_request_a_step() {
+    let notes = Notes::of("a", 100);
+    notes.set_most(10, false);
+    let api = batches().layer(notes.service());
+    let got = all(&api, fetches("a", 100)).await;
+    assert!(got.iter().all(|got| got.as_ref().unwrap().status == 200));
+    let mut sizes = notes.sizes();
+    assert_eq!(sizes[..4], [100, 50, 25, 12]);
+    let parts = sizes.split_off(4);
+    assert!(
+        parts.len() <= 20 && parts.iter().all(|size| *size <= 6),
+        "{parts:?}"
+    );
+}
