@@ -145,7 +145,7 @@ impl Board {
         drop(guard);
         woken.into_iter().for_each(Waker::wake);
         if is_full {
-            crew.call();
+            crew.rouse();
         }
         match is_new {
             true => Way::Lead(crew, seat),
@@ -217,7 +217,7 @@ impl Board {
         drop(state);
         woken.into_iter().for_each(Waker::wake);
         if let Some(open) = open {
-            open.call();
+            open.rouse();
         }
     }
 
@@ -292,7 +292,7 @@ impl Board {
         state.draining += 1;
         let crews = state.crews();
         drop(state);
-        crews.iter().for_each(|crew| crew.call());
+        crews.iter().for_each(|crew| crew.rouse());
     }
 
     pub(super) fn end_drain(&self) {

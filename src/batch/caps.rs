@@ -58,8 +58,11 @@ impl Caps {
         self.change(label, |cap| cap.stopped = Some(until));
     }
 
-    /// From now on at most `most`.
+    /// From now on at most `most`. That a server takes no more than one is no reason never to ask again.
     pub(super) fn learn(&self, label: Cow<'static, str>, most: usize) {
+        if most <= 1 {
+            return self.stop(label);
+        }
         self.change(label, |cap| cap.most = most.min(cap.most));
     }
 

@@ -25,9 +25,9 @@ use crate::body::Gathered;
 use crate::clock::Clock;
 use crate::quota::Alarm;
 
-/// After so long without news of its own, a batch is driven all the same. Only if the one who should have driven it does not come
+/// After so long without news of its own, a batch is driven on all the same. Only if the one who should have driven it does not come
 /// are the others held up so long.
-const WATCH: Duration = Duration::from_millis(250);
+const LONGEST_REST: Duration = Duration::from_millis(250);
 
 /// What a caller asks for.
 pub(super) struct Call {
@@ -77,7 +77,7 @@ struct State {
     /// The name of the batch call.
     label: Cow<'static, str>,
     /// The batch has something to do, and nobody has come yet.
-    is_called: bool,
+    is_roused: bool,
     /// Who drove it last.
     driver: Option<usize>,
     /// Who drive it without being callers of it.
@@ -96,7 +96,7 @@ enum Seat {
 /// The batch itself.
 struct Lead {
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
-    watch: Alarm,
+    alarm: Alarm,
 }
 
 /// What a caller leaves behind. Dropped where no lock is held: there may be locks to take in its parts.
@@ -159,18 +159,18 @@ impl Crew {
         let mut broken = Broken(Some(self));
         let lead = Lead {
             future: Box::pin(make()),
-            watch: Alarm::default(),
+            alarm: Alarm::default(),
         };
         broken.0 = None;
         let mut state = self.lock();
         state.lead = Some(lead);
-        state.is_called = true;
+        state.is_roused = true;
     }
 
     /// The batch has something to do.
-    pub(super) fn call(&self) {
+    pub(super) fn rouse(&self) {
         let mut state = self.lock();
-        let nobody_came = std::mem::replace(&mut state.is_called, true);
+        let nobody_came = std::mem::replace(&mut state.is_roused, true);
         let wakers = match state.driver.and_then(|driver| state.waker_of(driver)) {
             Some(waker) if !nobody_came => vec![waker],
             _ => state.wakers(),
@@ -224,13 +224,13 @@ impl Crew {
 
     fn drive(self: &Arc<Self>, seat: Option<usize>) {
         let mut state = self.lock();
-        if !state.is_called {
+        if !state.is_roused {
             return;
         }
         let Some(mut lead) = state.lead.take() else {
             return;
         };
-        state.is_called = false;
+        state.is_roused = false;
         state.driver = seat;
         drop(state);
 
@@ -239,7 +239,9 @@ impl Crew {
         let mut cx = Context::from_waker(&waker);
         let is_over = lead.future.as_mut().poll(&mut cx).is_ready();
         if !is_over {
-            let _ = lead.watch.poll_at(Clock::instant_after(WATCH), &mut cx);
+            let _ = lead
+                .alarm
+                .poll_at(Clock::instant_after(LONGEST_REST), &mut cx);
         }
         broken.0 = None;
         if is_over {
@@ -359,7 +361,7 @@ impl Crew {
             state.driver = None;
             // Whatever he was called for, another must see to.
             if !is_empty && state.lead.is_some() {
-                state.is_called = true;
+                state.is_roused = true;
                 wakers = state.wakers();
             }
         }
@@ -391,11 +393,11 @@ impl State {
 
 impl Wake for Crew {
     fn wake(self: Arc<Self>) {
-        self.call();
+        self.rouse();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.call();
+        self.rouse();
     }
 }
 

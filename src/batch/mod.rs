@@ -50,7 +50,8 @@
 //! # Order in the stack
 //!
 //! Outermost, so that what leaves is trimmed, repeated, limited and counted as the one request that it is. A layer around it sees
-//! every call by itself. [`StackLayer::batch`](crate::stack::StackLayer::batch) puts it there.
+//! every call by itself; with [`TokenLimitLayer`](crate::TokenLimitLayer) around it each call takes slots of its own, and nothing is
+//! saved. [`StackLayer::batch`](crate::stack::StackLayer::batch) puts it there.
 //!
 //! The time in a batch counts against the caller's [`Deadline`](crate::request::Deadline): when it passes before the batch is closed,
 //! he gets a [`QuotaError`](crate::QuotaError), and the others go on. A closed batch has the latest deadline of its callers. Without a
@@ -61,7 +62,7 @@
 //! | target | level | fields |
 //! |---|---|---|
 //! | `tower_quota::batched` | debug | `account`, `route` (the batch call), `calls`, `requests` that it took, `refused` of them, `seconds` since the first caller came |
-//! | `tower_quota::batch_limit` | info | `account`, `route`, `most`: the inputs that the server takes; 1 means that there are no batches |
+//! | `tower_quota::batch_limit` | info | `account`, `route`, `most`: the inputs that the server takes; 1 means that there are no batches for ten minutes |
 //!
 //! None of them holds an id or a token.
 //!

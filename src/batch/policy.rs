@@ -212,7 +212,8 @@ pub enum Split {
         suspects: Vec<usize>,
     },
     /// The batch was refused because it has too many inputs, and nothing was done. From now on no batch of this
-    /// [`label`](Operation::label) has more than this; half as many as this one had if the server does not say.
+    /// [`label`](Operation::label) has more than this; half as many as this one had if the server does not say. With 1 it is as with
+    /// [`Unsupported`](Self::Unsupported).
     TooMany(Option<usize>),
     /// There is no such batch call, and nothing was done: each call is sent as it came, and so are those of the next ten minutes that
     /// have the same [`label`](Operation::label).
