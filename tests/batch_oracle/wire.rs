@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use http_body::Body;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -57,18 +57,24 @@ impl Wire {
 
 struct Asked {
     is_batch: bool,
+    /// What is archived, and nothing else.
+    archived: bool,
     inputs: usize,
     /// Those that are to be written.
     ranks: HashSet<String>,
 }
 
 impl Asked {
-    fn of(path: &str, body: &[u8]) -> Self {
+    fn of(uri: &Uri, body: &[u8]) -> Self {
+        let path = uri.path();
         let is_batch = path.contains("/objects/") && path.contains("/batch/");
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let inputs = items(&body, "inputs", is_batch);
         Self {
             is_batch,
+            archived: uri
+                .query()
+                .is_some_and(|query| query.contains("archived=true")),
             inputs: inputs.len(),
             ranks: ranks(inputs).map(str::to_owned).collect(),
         }
@@ -109,7 +115,9 @@ impl Counts {
         *self.by_status.entry(status.as_u16()).or_default() += 1;
         let body: Value = serde_json::from_slice(answer.body().bytes()).unwrap_or_default();
         let results = items(&body, "results", asked.is_batch);
-        let found_nothing = results.iter().all(Value::is_null) && status != StatusCode::NO_CONTENT;
+        // What is shown although it is not archived is nobody's answer.
+        let is_none = |item: &Value| item.is_null() || asked.archived && item["archived"] != true;
+        let found_nothing = results.iter().all(is_none) && status != StatusCode::NO_CONTENT;
         if asked.is_batch && (!status.is_success() || found_nothing) {
             self.fruitless += 1;
         }
@@ -142,7 +150,7 @@ where
             let body = body.collect().await;
             let body = body.map_err(|error| SimError::Body(error.into()))?;
             let body = body.to_bytes();
-            let asked = Asked::of(head.uri.path(), &body);
+            let asked = Asked::of(&head.uri, &body);
             lock(&wire.counts).asks(&asked);
             let request = Request::from_parts(head, SimBody::from(body));
             let answer = wire.sim.clone().oneshot(request).await;
