@@ -1,5 +1,6 @@
 //! One batch call: it is sent, and its answer is split.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -252,6 +253,7 @@ impl Flight {
 
     fn each(&self, members: Ask, answer: &Response<Bytes>, parts: Vec<Part>) {
         let callers = callers(&members);
+        let (mut answers, mut alone) = (Vec::with_capacity(callers), Vec::new());
         let mut parts = parts.into_iter();
         for member in members {
             match parts.next() {
@@ -260,15 +262,17 @@ impl Flight {
                         response: answer::own(answer, status, body, callers),
                         trailers: None,
                     };
-                    let own =
-                        |(seat, _): &(usize, _)| (*seat, Verdict::Answer(Box::new(own.clone())));
-                    self.crew.settle(member.calls.iter().map(own));
+                    let own = |(seat, _)| (seat, Verdict::Answer(Box::new(own.clone())));
+                    answers.extend(member.calls.into_iter().map(own));
                 }
-                Some(Part::Alone) => self.leave_alone(vec![member]),
+                Some(Part::Alone) => alone.push(member),
                 Some(Part::Unknown(why)) => self.fail(vec![member], why),
                 None => self.unfit(vec![member], "has an answer that leaves some out".into()),
             }
         }
+        // All at one instant, so that their next calls come together, too.
+        self.crew.settle(answers);
+        self.leave_alone(alone);
     }
 
     /// Nothing was done, because of some of them.
@@ -297,7 +301,7 @@ impl Flight {
     }
 
     /// Nobody knows what was done.
-    fn unfit(&self, members: Ask, why: std::borrow::Cow<'static, str>) {
+    fn unfit(&self, members: Ask, why: Cow<'static, str>) {
         match self.may_be_done_twice(&members) {
             true => self.leave_alone(members),
             false => self.fail(members, why),
@@ -333,7 +337,7 @@ impl Flight {
         self.crew.settle(seats(&members).zip(errors));
     }
 
-    fn fail(&self, members: Ask, why: std::borrow::Cow<'static, str>) {
+    fn fail(&self, members: Ask, why: Cow<'static, str>) {
         let error = BatchError {
             label: self.operation.label(),
             why,
