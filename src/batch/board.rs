@@ -14,8 +14,8 @@ use super::records::Records;
 /// when an answer takes 100 ms; with more, a busy group would send small batches.
 const MOST_UNDER_WAY: usize = 4;
 
-/// Batches for so many callers on average are worth waiting for. With 16 callers in a loop, 1,000 records then take about 250 requests instead
-/// of 600; where calls come one by one there are no such batches, and nobody waits.
+/// Batches for so many callers on average are worth waiting for. With 16 callers in a loop, 1,000 records then take about 250
+/// requests instead of 600; where calls come one by one there are no such batches, and nobody waits.
 const LARGE: usize = 4;
 
 /// All groups that have calls. One that has none left is forgotten.
