@@ -14,8 +14,9 @@ use super::records::Records;
 /// when an answer takes 100 ms; with more, a busy group would send small batches.
 const MOST_UNDER_WAY: usize = 4;
 
-/// Batches for so many callers on average are worth waiting for. With 16 callers in a loop, 1,000 records then take about 250
-/// requests instead of 600; where calls come one by one there are no such batches, and nobody waits.
+/// Batches for so many callers on average are worth waiting for. Where calls come one by one there are no such batches, and nobody
+/// waits. When only batches for 25 were, 16 callers took more than twice as many requests for 1,000 records as with this
+/// (`cargo run --release --example hubspot_sync -- --batch --records 1000 --concurrency 16`).
 const LARGE: usize = 4;
 
 /// All groups that have calls. One that has none left is forgotten.

@@ -1,7 +1,7 @@
 //! The callers of one batch, and who of them leads it.
 //!
 //! A batch is a future that nobody owns: whichever of its callers is polled when it has something to do drives it on. When it has, the
-//! one who drove it last is called. If he does not come before it has something to do again, all are called, so nobody depends on
+//! one who drove it last is woken. If he does not come before it has something to do again, all are woken, so nobody depends on
 //! another one's being polled; and a timer sees to it that it has something to do now and then.
 
 use std::borrow::Cow;

@@ -13,6 +13,83 @@ use crate::request::{Effect, RequestHead};
 ///
 /// `hubspot::Batches` is one. The layer does the rest: it gathers, sends, makes smaller what is refused, and gives each caller its
 /// answer.
+///
+/// # Example
+///
+/// ```
+/// use std::borrow::Cow;
+/// use std::collections::HashMap;
+///
+/// use bytes::Bytes;
+/// use http::{Method, Response, StatusCode};
+/// use tower_quota::BatchLayer;
+/// use tower_quota::batch::{BatchPolicy, Input, Joined, Operation, Part, Single, Split, Twice};
+/// use tower_quota::request::{Effect, RequestHead};
+///
+/// /// `GET /sensors/{name}`, of which `POST /sensors:read` does fifty: a name a line, and `name=value` for each that is known.
+/// struct Sensors;
+///
+/// impl BatchPolicy for Sensors {
+///     fn concerns(&self, request: &RequestHead<'_>) -> bool {
+///         request.method == Method::GET && request.uri.path().starts_with("/sensors/") && request.uri.query().is_none()
+///     }
+///
+///     fn single(&self, request: &RequestHead<'_>, body: &Bytes) -> Option<Single> {
+///         let name = request.uri.path().strip_prefix("/sensors/").filter(|_| body.is_empty())?;
+///         Some(Single::new(Read, Input::new(name.to_owned()).record(name)))
+///     }
+/// }
+///
+/// struct Read;
+///
+/// impl Operation for Read {
+///     fn key(&self) -> Cow<'_, str> {
+///         "read".into()
+///     }
+///
+///     fn label(&self) -> Cow<'static, str> {
+///         "/sensors:read".into()
+///     }
+///
+///     fn most(&self) -> usize {
+///         50
+///     }
+///
+///     fn effect(&self) -> Effect {
+///         Effect::Read
+///     }
+///
+///     fn twice(&self) -> Twice {
+///         Twice::Join
+///     }
+///
+///     fn join(&self, inputs: &[Input]) -> Option<Joined> {
+///         let names: Vec<&str> = inputs.iter().filter_map(Input::name).collect();
+///         Some(Joined::post("/sensors:read".parse().ok()?, names.join("\n")))
+///     }
+///
+///     fn split(&self, inputs: &[Input], answer: &Response<Bytes>) -> Split {
+///         match answer.status().as_u16() {
+///             200 => {}
+///             400 => return Split::Refused { suspects: Vec::new() },
+///             404 | 405 => return Split::Unsupported,
+///             _ => return Split::Whole,
+///         }
+///         let Ok(text) = std::str::from_utf8(answer.body()) else {
+///             return Split::Unfit("is not answered in text".into());
+///         };
+///         let values: HashMap<_, _> = text.lines().filter_map(|line| line.split_once('=')).collect();
+///         let part = |input: &Input| match values.get(input.name().unwrap_or_default()) {
+///             Some(value) => Part::Answer(StatusCode::OK, (*value).to_owned().into()),
+///             None => Part::Answer(StatusCode::NOT_FOUND, Bytes::new()),
+///         };
+///         Split::Each(inputs.iter().map(part).collect())
+///     }
+/// }
+///
+/// let layer = BatchLayer::new(Sensors);
+/// # let _ = layer;
+/// ```
 pub trait BatchPolicy: Send + Sync + 'static {
     /// Whether a request of this kind may go in a batch at all. Called once per request, on the fast path; the body of a request for
     /// which it says no is never looked at.

@@ -15,6 +15,17 @@ use crate::request::RequestHead;
 
 /// Sends calls for single records as batch calls.
 ///
+/// # Errors
+///
+/// A call that is sent by itself has the client's own errors. One that is in a batch has a [`QuotaError`](crate::QuotaError) when it has
+/// waited as long as it may, or the batch has; and a [`BatchError`](super::BatchError) when the batch was lost, or its answer does not
+/// tell what became of a create.
+///
+/// # Cancel safety
+///
+/// Dropping the future of a call takes nobody else along. Before its batch is closed the call is not sent; afterwards it is done all
+/// the same, unless nobody else of the batch is left.
+///
 /// See the [module docs](crate::batch) for an example.
 #[derive(Clone, Debug)]
 pub struct Batch<S> {
