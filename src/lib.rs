@@ -130,6 +130,8 @@ mod macros;
 mod percent;
 pub mod plan;
 pub mod quota;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod request;
 pub mod search;
 pub mod signal;

@@ -75,6 +75,7 @@ mod foreign;
 mod keys;
 mod kind;
 mod learned;
+pub mod lease;
 mod ledger;
 mod network;
 mod notice;

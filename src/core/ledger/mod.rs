@@ -6,6 +6,7 @@ mod line;
 mod observe;
 mod pause;
 mod permit;
+mod share;
 
 use std::task::Waker;
 use std::time::Duration;

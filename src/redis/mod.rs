@@ -1,0 +1,1 @@
+//! One quota for many processes: a ledger whose slots are lent by Redis or Valkey.
