@@ -57,6 +57,8 @@ pub struct Call {
     pub seq: u64,
     /// The number of the last call that was answered; 0 if none was since the member joined.
     pub last: u64,
+    /// When the last call was made that was answered; the origin of time if none was.
+    pub answered: Tick,
     /// Which record the member knows: when the store began it, in microseconds since 1970; 0 if it knows none.
     pub born: u64,
     /// Whether the member is new to the record, or was away.
