@@ -44,4 +44,12 @@ impl Ledger {
 
     /// How many processes share the store.
     pub fn set_members(&mut self, _now: Now, _members: Members) {}
+
+    /// What is said last: what is lent and not used goes back.
+    pub fn farewell(&mut self, _now: Now) -> Vec<Call> {
+        Vec::new()
+    }
+
+    /// How the limit at this position may be used while the store's record may lack something.
+    pub fn set_shared_first_window(&mut self, _limit: usize, _first: crate::plan::FirstWindow) {}
 }
