@@ -5,6 +5,7 @@
 
 pub(crate) mod capture;
 pub(crate) mod frames;
+pub(crate) mod redis_server;
 
 use std::collections::VecDeque;
 use std::error::Error;
