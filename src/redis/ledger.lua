@@ -421,7 +421,7 @@ local function pool(c, l, h, a)
     end
     lend(c, l, h, a, free, c.unreserved - (l.u - l.ui) - l.hb, room, spare)
     if l.u >= c.quota then a.n = l.d end
-    a.u, a.o = l.u, others and 1 or 0
+    a.x, a.u, a.o = l.hb + l.hi, l.u, others and 1 or 0
 end
 
 local answer = {}

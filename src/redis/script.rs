@@ -31,7 +31,12 @@ const EFFECTS: &str = "if redis.replicate_commands then redis.replicate_commands
 
 /// The whole script, with the server's clock.
 pub(super) fn source() -> String {
-    [EFFECTS, CLOCK, STEP].concat()
+    with_clock(STEP)
+}
+
+/// A script that asks `clock()`.
+pub(super) fn with_clock(script: &str) -> String {
+    [EFFECTS, CLOCK, script].concat()
 }
 
 /// A test tells for how long the server has been up and the time, in the last two arguments. Records live a thousand times longer, so that
@@ -174,7 +179,7 @@ fn micros(time: Duration) -> i64 {
 }
 
 fn micros_rounded_up(time: Duration) -> i64 {
-    let up = i64::from(!time.subsec_nanos().is_multiple_of(1_000));
+    let up = i64::from(time.subsec_nanos() % 1_000 != 0);
     micros(time) + up
 }
 
