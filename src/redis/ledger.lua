@@ -282,19 +282,21 @@ local function lend(c, l, h, a, free, free_bulk, room, spare)
 end
 
 -- Lends what becomes free soon: the slots change owner while they cool, so that there are never more. The first ones pay for what is
--- used beyond the quota. Gives the time of the first that is not lent.
-local function lend_ahead(c, l, h, a, free, free_bulk, room)
+-- used beyond the quota. As they become free this member has fewer, too: its part of them, as far as anybody knows. Gives the time of
+-- the first that is not lent.
+local function lend_ahead(c, l, h, a, free, free_bulk, room, part)
     local far = now + min(floor(l.w / FAR), floor(lease / 2))
     local cooling, rest, next_ready, is_lent = l.c, {}, -1, false
     local e, count = 1, #cooling
     while e <= count do
         local eb, ei = cooling[e + 1], cooling[e + 2]
         local ready = release(l, cooling[e])
-        if next_ready >= 0 and (ready > far or room <= 0 or c.want_b + c.want_i == 0) then break end
-        free, free_bulk = free + eb + ei, free_bulk + eb
+        if next_ready >= 0 and (ready > far or c.want_b + c.want_i == 0) then break end
+        free, free_bulk, room = free + eb + ei, free_bulk + eb, room + (eb + ei) * part
         if ready <= far then
-            local i = max(0, min(c.want_i, free, room, eb + ei))
-            local b = max(0, min(c.want_b, free - i, room - i, free_bulk, eb + ei - i))
+            local most = min(free, floor(room), eb + ei)
+            local i = max(0, min(c.want_i, most))
+            local b = max(0, min(c.want_b, most - i, free_bulk))
             if i + b > 0 then
                 is_lent = true
                 hold(l, h, b, i)
@@ -356,7 +358,7 @@ local function rolling(c, l, h, a)
     for i = 1, #c.settled, 3 do cool(l, now - c.settled[i], c.settled[i + 1], c.settled[i + 2]) end
     forget(l)
     -- All that is alive has told what it has when a lease has passed.
-    local has_gaps, told_by = S.rb ~= nil, (S.rb or now) + lease
+    local has_gaps, told_by = S.rb ~= nil, S.rb and S.rb + lease or now
     if c.seen >= 0 and join == MEMBER and now >= told_by then
         -- More than all members can have in the server's window is of others.
         local foreign = min(c.seen - l.hb - l.hi - l.s - max(0, l.x - c.seen_expired), c.quota)
@@ -367,16 +369,21 @@ local function rolling(c, l, h, a)
         if has_gaps then l.k = 1 end
     end
     local level, others = fair(c, quota)
-    local room, spare = max(0, level - c.own), others and 0 or c.spare
+    local room, spare, part = level - c.own, c.spare, 0
+    if others then
+        spare, part = 0, c.own / max(1, l.hb + l.hi + l.s)
+    else
+        room = quota
+    end
     local ends = told_by + (c.first == EMPTY and 0 or l.w + LATE)
     has_gaps = has_gaps and now < ends and not (l.k and c.first == PROBE)
     if has_gaps then
         local probe = c.first == PROBE and now >= told_by and l.hb + l.hi == 0 and 1 or 0
-        room, spare = min(room, max(c.cap - c.own, probe)), 0
+        room, spare, part = min(room, max(c.cap - c.own, probe)), 0, 0
     end
     local free, free_bulk = quota - l.hb - l.hi - l.s, unreserved - l.hb - l.sb
     free, free_bulk, room = lend(c, l, h, a, free, free_bulk, room, spare)
-    a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room), thaws[c.name])
+    a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room, part), thaws[c.name])
     if has_gaps then
         a.r = 1
         a.n = sooner(a.n, c.first == PROBE and now < told_by and told_by or ends)
