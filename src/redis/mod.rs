@@ -10,6 +10,8 @@ mod ledger;
 mod members;
 mod options;
 mod script;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "redis-tls")]
 mod tls;
 
