@@ -1,6 +1,7 @@
 //! The script on a real server, with told time.
 
 mod members;
+mod pools;
 mod promises;
 
 use std::sync::OnceLock;
@@ -26,7 +27,7 @@ const S: u64 = 1_000 * MS;
 const NAMES: [&str; 3] = ["burst", "search", "daily"];
 
 /// The told time at which every test begins, and what the store's clock shows then, in microseconds. A grid of 10 ms has a step at it.
-const BEGIN: u64 = 1_000 * S;
+const BEGIN: u64 = 1_000_000 * S;
 const CLOCK: u64 = 1_700_000_000 * S;
 
 /// One for all tests of this process; it ends with it.
