@@ -132,8 +132,10 @@ pub(super) fn arguments(
         }
         args.slots(limit.held);
         args.int(limit.own);
+        args.int(limit.soon);
         args.int(limit.cap.map_or(-1, i64::from));
         args.slots(limit.want);
+        args.int(limit.most);
         args.int(limit.spare);
         args.slots(limit.returned);
         args.int(limit.told.map_or(0, |(quota, _)| quota.max(1)));
