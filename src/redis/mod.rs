@@ -13,6 +13,10 @@ mod script;
 #[cfg(feature = "redis-tls")]
 mod tls;
 
+#[cfg(test)]
+#[path = "../../tests/common/redis_server.rs"]
+mod test_server;
+
 pub(crate) use self::count::Count;
 pub use self::count::SharedCalls;
 pub use self::error::{RedisError, RedisErrorKind};

@@ -38,8 +38,13 @@ pub(super) fn with_clock(script: &str) -> String {
 /// A test tells the time, in the last argument.
 #[cfg(test)]
 pub(super) fn source_with_told_time() -> String {
+    with_told_time(STEP)
+}
+
+#[cfg(test)]
+pub(super) fn with_told_time(script: &str) -> String {
     let clock = "local function clock() return tonumber(ARGV[#ARGV]) end\n";
-    [EFFECTS, clock, STEP].concat()
+    [EFFECTS, clock, script].concat()
 }
 
 /// The answer is none that the script gives.
