@@ -261,7 +261,7 @@ mod tests {
                     0 => members.extend(left.next().map(|name| (Member::new(name), now))),
                     // It ends without a word.
                     1 if members.len() > 1 => {
-                        drop(members.swap_remove(random.usize(..members.len())))
+                        members.swap_remove(random.usize(..members.len()));
                     }
                     2 if random.u32(..4) == 0 => store.lose_all(),
                     _ => {}
