@@ -18,9 +18,14 @@ mod support;
 #[path = "../support/limiters.rs"]
 mod limiters;
 
+#[path = "../support/drive.rs"]
+mod drive;
+
+#[path = "../support/tables.rs"]
+mod tables;
+
 mod chart;
 mod daily;
-mod drive;
 mod learned;
 mod million;
 mod mixed;
@@ -32,20 +37,10 @@ mod strangers;
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
-/// What one table has to say.
-struct Table {
-    text: String,
-    json: Value,
-    /// Targets that were missed.
-    failures: Vec<String>,
-}
-
-type Make = fn() -> Table;
+use tables::{Named, Table};
 
 /// Name on the command line, and what makes the table.
-const TABLES: [(&str, Make); 8] = [
+const TABLES: [Named; 8] = [
     ("peers", peers::table),
     ("stack", stack::table),
     ("strangers", strangers::table),
@@ -60,42 +55,11 @@ fn main() -> ExitCode {
     let failures = if support::has_flag("--million") {
         million::print()
     } else {
-        print_tables()
+        // The oldest table stands at the top.
+        tables::print("goodput", &TABLES, "peers")
     };
     for failure in &failures {
         eprintln!("FAILED: {failure}");
     }
     ExitCode::from(u8::from(!failures.is_empty()))
-}
-
-fn print_tables() -> Vec<String> {
-    let named = |(name, _): &&(&str, _)| support::has_flag(name);
-    let all = TABLES.iter().filter(named).count() == 0;
-    let in_json = support::has_flag("--json");
-    let mut failures = Vec::new();
-    let mut gap = "";
-    let mut whole = json!({ "bench": "goodput" });
-    for (name, table) in TABLES.iter().filter(|table| all || named(table)) {
-        let table = table();
-        if in_json {
-            match table.json {
-                // The oldest table stands at the top.
-                Value::Object(fields) if *name == "peers" => {
-                    fields
-                        .into_iter()
-                        .for_each(|(field, value)| whole[field] = value);
-                }
-                json => whole[*name] = json,
-            }
-        } else {
-            print!("{gap}{}", table.text);
-            gap = "\n\n";
-        }
-        failures.extend(table.failures);
-    }
-    if in_json {
-        whole["passed"] = failures.is_empty().into();
-        println!("{whole}");
-    }
-    failures
 }

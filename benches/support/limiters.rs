@@ -75,7 +75,7 @@ pub(crate) struct Allowance {
 
 impl Allowance {
     /// The time between two requests at an even pace.
-    fn spacing(self) -> Duration {
+    pub(crate) fn spacing(self) -> Duration {
         self.window / self.quota
     }
 }
@@ -169,7 +169,7 @@ fn no_limiter(server: Server, _: Allowance) -> Client {
 }
 
 /// Waits for `pass` before every call.
-fn gated<F, P>(server: Server, pass: F) -> Client
+pub(crate) fn gated<F, P>(server: Server, pass: F) -> Client
 where
     F: Fn() -> P + Clone + Send + 'static,
     P: Future<Output = ()> + Send + 'static,

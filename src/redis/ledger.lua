@@ -1,32 +1,50 @@
--- One step of the record of one key. Pure but for `clock()`, which stands before this text: microseconds, from Redis.
+-- One step of the record of one key. Pure but for what stands before this text: `clock()`, in microseconds, and `uptime()` of the
+-- server, in seconds.
 --
 -- The record is one value with one time to live:
---   b  when it was begun: names this generation of it      t  when it was changed last
---   rb since when it may lack something; nil if it does not
+--   v  its version   b  when it was begun: names this generation of it   t  when it was changed last
+--   rb since when it may lack something; nil if it does not    f  whether nobody knew of one before it
 --   m  members: q number of its last call, t when, e end of its lease, o longest time of a request,
 --      h held slots by limit {bulk, interactive}, w by limit {what it wants still, its part of the use}, a its last answer
 --   p  pauses: subject -> until
---   l  limits by name. Rolling: c cooling slots, sorted {anchor, bulk, interactive, ...}, x how many have expired,
---      hb/hi held by all, w window, n/nt quota as told and when, k heard of since it may lack something.
---      Pool: u/ui used today (all, interactive), d end of the day, hb/hi held by all.
+--   l  limits by kind and name; hb/hi held by all of each lane.
+--      Rolling: c cooling slots, sorted {anchor, bulk, interactive, ...}, s/sb their sum and those of bulk, x how many have expired
+--      (counted on from the beginning of the record, so that a later one has more), w window, n/nt quota as told and when, k heard of
+--      since it may lack something.
+--      Pool: u/ui used today (all, interactive), s/d begin and end of the day, v counted for the day after, too,
+--      y kept from before a loss, z told of it again since.
 --
 -- Invariant: what is granted leaves held + cooling <= quota, and the same for all but Interactive with what is not reserved.
 
+local VERSION = 1
 local LATE = 1000000      -- what was sent before a member died may arrive so much later
+local DAWN = 300000000    -- the server's day may begin so much later
 local TOLD = 60           -- a lower quota is remembered for so many windows
-local FAR = 4             -- shares of a window after which future slots are granted: window / (FAR + 1)
+local FAR = 5             -- future slots are granted for the next part of a window
+local GRID = 256          -- beyond so many slots their times are rounded up to so many steps of a window
+local QUIET = 0.6         -- a part of a lease: every member says something more often
 
+local min, max, floor, ceil = math.min, math.max, math.floor, math.ceil
 local now = clock()
 local at = 0
 local function word() at = at + 1; return ARGV[at] end
 local function int() return tonumber(word()) end
-local min, max, floor, ceil = math.min, math.max, math.floor, math.ceil
 
 local id, seq, last, born, join = word(), int(), int(), int(), int()
 local lease, timeout, away = int(), int(), int()
+local MEMBER, AGAIN, ANEW = 0, 1, 2
+local DONE, REJOIN, STALE = 0, 1, 2
+local EMPTY, PROBE = 0, 1
 
 local raw = redis.call('GET', KEYS[1])
-local S = raw and cmsgpack.unpack(raw)
+local S
+if raw then
+    local is_packed, value = pcall(cmsgpack.unpack, raw)
+    if not is_packed or type(value) ~= 'table' or value.v ~= VERSION then
+        return redis.error_reply('FOREIGN the value is no record, or one of another version')
+    end
+    S = value
+end
 
 -- The clock was set back: no time has passed, as far as anybody knows.
 if S and now < S.t then
@@ -35,7 +53,7 @@ if S and now < S.t then
     if S.rb then S.rb = S.rb - by end
     for subject, till in pairs(S.p) do S.p[subject] = till - by end
     for _, m in pairs(S.m) do
-        m.t, m.e, m.a.t = m.t - by, m.e - by, m.a.t - by
+        m.t, m.e = m.t - by, m.e - by
         for _, a in ipairs(m.a) do
             if a.n >= 0 then a.n = a.n - by end
             for i = 1, #a.g, 3 do a.g[i] = a.g[i] - by end
@@ -49,18 +67,40 @@ if S and now < S.t then
     end
 end
 
--- What is kept of an answer has points of time; what is sent has times from now.
-local function reply(outcome, a)
-    local out = { outcome, S and S.b or 0, now }
-    local pauses = {}
-    for subject, till in pairs(S and S.p or {}) do
-        if till > now then
-            pauses[#pauses + 1] = subject
-            pauses[#pauses + 1] = till - now
+-- The record lives as long as it says more than a new one would.
+local function keep()
+    local ends, longest = now, 0
+    for _, l in pairs(S.l) do
+        if l.c then
+            longest = max(longest, l.w)
+            if #l.c > 0 then ends = max(ends, l.c[#l.c - 2] + l.w) end
+            if l.n then ends = max(ends, l.nt + TOLD * l.w) end
+            if S.rb then ends = max(ends, S.rb + lease + l.w + LATE) end
+        elseif l.u + l.hb + l.hi > 0 then
+            ends = max(ends, l.d)
         end
     end
-    out[#out + 1] = #pauses / 2
-    for _, v in ipairs(pauses) do out[#out + 1] = v end
+    if S.rb then ends = max(ends, now + lease) end
+    for _, m in pairs(S.m) do
+        ends = max(ends, m.e)
+        for _, h in pairs(m.h) do
+            if h[1] + h[2] > 0 then ends = max(ends, m.e + m.o + longest) end
+        end
+    end
+    for _, till in pairs(S.p) do ends = max(ends, till) end
+    redis.call('SET', KEYS[1], cmsgpack.pack(S), 'PX', ceil((ends - now) / 1000) + 1000)
+end
+
+-- What is kept of an answer has points of time; what is sent has times from now.
+local function reply(outcome, a)
+    local out = { outcome, S and S.b or 0, now, 0 }
+    for subject, till in pairs(S and S.p or {}) do
+        if till > now then
+            out[4] = out[4] + 1
+            out[#out + 1] = subject
+            out[#out + 1] = till - now
+        end
+    end
     out[#out + 1] = #a
     for _, l in ipairs(a) do
         out[#out + 1] = #l.g / 3
@@ -75,11 +115,22 @@ local function reply(outcome, a)
     return out
 end
 
-local DONE, REJOIN, STALE = 0, 1, 2
+-- A slot is free strictly after its window. Redis' time and ages are whole microseconds, rounded down: both together are wrong by
+-- less than one.
+local function release(l, anchor) return anchor + l.w + 1 end
 
-local function add(l, anchor, bulk, interactive)
-    local c = l.c
-    if l.g > 0 then anchor = ceil(anchor / l.g) * l.g end
+-- Slots begin to cool.
+local function cool(l, anchor, bulk, interactive)
+    if bulk + interactive == 0 then return end
+    if release(l, anchor) <= now then
+        l.x = l.x + bulk + interactive
+        return
+    end
+    local c, step = l.c, l.g
+    -- A small quota, and yet so many: what members tell again is counted twice.
+    if step == 0 and #c >= 9 * GRID then step = floor(l.w / GRID) end
+    if step > 0 then anchor = ceil(anchor / step) * step end
+    l.s, l.sb = l.s + bulk + interactive, l.sb + bulk
     local i = #c - 2
     while i > 0 and c[i] > anchor do i = i - 3 end
     if i > 0 and c[i] == anchor then
@@ -90,81 +141,94 @@ local function add(l, anchor, bulk, interactive)
     c[i + 3], c[i + 4], c[i + 5] = anchor, bulk, interactive
 end
 
--- A slot is free strictly after its window; anchors are rounded down to a microsecond, hence one more.
-local function release(l, anchor) return anchor + l.w + 2 end
+-- Requests of a pool are over.
+local function spend(l, anchor, bulk, interactive)
+    if anchor < l.s - LATE then return end
+    l.u, l.ui = l.u + bulk + interactive, l.ui + interactive
+    if anchor >= l.d then l.v = l.v + bulk + interactive end
+end
 
--- Whoever has said nothing for the length of its lease is dead, and its requests are over by `o` after that.
-local function bury(m, from)
-    for name, h in pairs(m.h) do
-        local l = S.l[name]
-        if l then
-            l.hb, l.hi = l.hb - h[1], l.hi - h[2]
-            if l.c then
-                if h[1] + h[2] > 0 then add(l, from + m.o, h[1], h[2]) end
-            else
-                l.u, l.ui = l.u + h[1] + h[2], l.ui + h[2]
-            end
-        end
-    end
+-- A member holds so many more or fewer slots. What it had for one lane it may have used for the other.
+local function hold(l, h, bulk, interactive)
+    local b, i = h[1] + bulk, h[2] + interactive
+    if b < 0 then b, i = 0, max(0, i + b) end
+    if i < 0 then b, i = max(0, b + i), 0 end
+    l.hb, l.hi, h[1], h[2] = l.hb + b - h[1], l.hi + i - h[2], b, i
 end
 
 local me = S and S.m[id]
 if me and seq == me.q then return reply(DONE, me.a) end
 if me and seq < me.q then return reply(STALE, {}) end
 
-if join == 0 then
-    if not S or S.b ~= born or not me then return reply(REJOIN, {}) end
-    if me.q ~= last then
+if join ~= ANEW and born ~= 0 then
+    if not S or S.b ~= born then return reply(REJOIN, {}) end
+    if me and me.q < last or join == MEMBER and not me and away < QUIET * lease then
         -- Writes have been lost, of others too: a new generation, to which all come with what they know. Of a day nobody knows all.
-        for _, m in pairs(S.m) do bury(m, m.e) end
         for _, l in pairs(S.l) do
-            if l.c then l.c = {} else l.kept = 1 end
+            if l.c then
+                l.c, l.s, l.sb, l.x, l.k = {}, 0, 0, max(l.x, now), nil
+            else
+                spend(l, now, l.hb, l.hi)
+                l.y, l.z = l.u, 0
+            end
+            l.hb, l.hi = 0, 0
         end
-        S.b, S.rb, S.m, S.t = now, now, {}, now
-        redis.call('SET', KEYS[1], cmsgpack.pack(S), 'PX', redis.call('PTTL', KEYS[1]))
+        S.b, S.rb, S.f, S.m, S.t = max(now, S.b + 1), now, nil, {}, now
+        keep()
         return reply(REJOIN, {})
     end
-elseif born ~= 0 and join == 1 and (not S or S.b ~= born) then
-    return reply(REJOIN, {})
 end
+-- It is not known, or not any more; or a call that was given up has been carried out.
+if join == MEMBER and not (me and me.q == last and S.b == born) then return reply(REJOIN, {}) end
 
 if not S then
-    S = { b = now, t = now, m = {}, p = {}, l = {} }
-    if born ~= 0 then
-        S.rb = now
-    else
+    S = { v = VERSION, b = max(now, born + 1), t = now, rb = now, m = {}, p = {}, l = {} }
+    if born == 0 then
         -- Nobody can say whether there was a record before the server was started.
-        local info = redis.pcall('INFO', 'server')
-        local up = type(info) == 'string' and tonumber(string.match(info, 'uptime_in_seconds:(%d+)')) or 0
-        S.rb = now - up * 1000000
+        S.rb, S.f = now - uptime() * 1000000, 1
     end
-elseif join > 0 and born ~= 0 and not S.rb then
-    -- Back from an outage. If nobody else has called meanwhile it was one for all, and others may be yet to come.
-    S.rb = now
-    for other, m in pairs(S.m) do
-        if other ~= id and m.t > now - away + lease * 0.6 then S.rb = nil end
+elseif join ~= MEMBER and born ~= 0 then
+    if S.b ~= born then
+        -- There was one before it, after all.
+        if S.f then S.rb, S.f = S.rb or now, nil end
+    elseif not S.rb then
+        -- Back from an outage. If nobody else has called meanwhile it was one for all, and others may be yet to come.
+        S.rb = now
+        for other, m in pairs(S.m) do
+            if other ~= id and m.t > now - away + QUIET * lease then S.rb = nil end
+        end
     end
 end
 S.t = now
 
+-- Whoever has said nothing for the length of its lease is dead or cut off. Its requests are over by `o` after that, and count for a
+-- window more; if it comes back before, it knows better.
+local thaws = {}
 for other, m in pairs(S.m) do
     if other ~= id and m.e < now then
-        bury(m, m.e)
-        S.m[other] = nil
+        local over, is_over = m.e + m.o, true
+        for name, h in pairs(m.h) do
+            local l, bulk, interactive = S.l[name], h[1], h[2]
+            local ready = l.c and release(l, over) or over
+            if bulk + interactive > 0 and ready > now then
+                is_over = false
+                thaws[name] = min(thaws[name] or ready, ready)
+            else
+                hold(l, h, -bulk, -interactive)
+                if l.c then cool(l, over, bulk, interactive) else spend(l, over, bulk, interactive) end
+            end
+        end
+        if is_over then S.m[other] = nil end
     end
 end
 
-if join > 0 then
-    if me then
-        for name, h in pairs(me.h) do
-            local l = S.l[name]
-            if l then l.hb, l.hi = l.hb - h[1], l.hi - h[2] end
-        end
-    end
+if join ~= MEMBER then
+    for name, h in pairs(me and me.h or {}) do hold(S.l[name], h, -h[1], -h[2]) end
     me = { h = {}, w = {} }
     S.m[id] = me
 end
 me.q, me.t, me.e, me.o = seq, now, now + lease, timeout
+for _, w in pairs(me.w) do w[1] = 0 end
 
 for _ = 1, int() do
     local subject, length = word(), int()
@@ -180,11 +244,12 @@ end
 
 -- The part of the quota up to which this member may go, where others want some, too: all get what they want up to a level at which
 -- the quota is used up.
-local function fair(name, quota, own, want)
-    local wanted, sum, others = { own + want }, own + want, false
+local function fair(c, quota)
+    local mine = c.own + c.want_b + c.want_i
+    local wanted, sum, others = { mine }, mine, false
     for other, m in pairs(S.m) do
-        local w = m.w[name]
-        if other ~= id and w then
+        local w = m.w[c.name]
+        if other ~= id and w and m.e >= now then
             wanted[#wanted + 1] = w[1] + w[2]
             sum = sum + w[1] + w[2]
             others = others or w[1] > 0
@@ -201,209 +266,207 @@ local function fair(name, quota, own, want)
     return quota, others
 end
 
-local function rolling(c, l)
-    local a = { g = {}, n = -1, x = 0, u = 0, f = 0, o = 0, r = 0 }
-    local quota, unreserved = c.quota, c.unreserved
-    if l.w ~= c.window then l.w = c.window end
-    l.g = quota > 256 and floor(l.w / 256) or 0
-    if c.told > 0 and now - c.told_age >= (l.nt or 0) then l.n, l.nt = c.told, now - c.told_age end
-    if l.n and now - l.nt > TOLD * l.w then l.n, l.nt = nil, nil end
-    if l.n and l.n < quota then
-        unreserved = max(1, l.n - (quota - unreserved))
-        quota = l.n
+-- Lends what is free now, as far as it is wanted: `Interactive` first. A part of the rest for those who will come.
+local function lend(c, l, h, a, free, free_bulk, room, spare)
+    local i = max(0, min(c.want_i, free, room))
+    local b = max(0, min(c.want_b, free - i, room - i, free_bulk))
+    c.want_b, c.want_i = c.want_b - b, c.want_i - i
+    if c.want_b + c.want_i == 0 then
+        b = b + max(0, min(spare, floor((free - b - i) * c.share), room - b - i, free_bulk - b))
     end
-    local h = me.h[c.name]
-    for i = 1, #c.settled, 3 do
-        local b, n = c.settled[i + 1], c.settled[i + 2]
-        if join == 0 then
-            local hb, hi = min(b, h[1]), min(n, h[2])
-            h[1], h[2], l.hb, l.hi = h[1] - hb, h[2] - hi, l.hb - hb, l.hi - hi
+    if b + i > 0 then
+        hold(l, h, b, i)
+        a.g = { now, b, i }
+    end
+    return free - b - i, free_bulk - b, room - b - i
+end
+
+-- Lends what becomes free soon: the slots change owner while they cool, so that there are never more. The first ones pay for what is
+-- used beyond the quota. Gives the time of the first that is not lent.
+local function lend_ahead(c, l, h, a, free, free_bulk, room)
+    local far = now + min(floor(l.w / FAR), floor(lease / 2))
+    local cooling, rest, next_ready, is_lent = l.c, {}, -1, false
+    local e, count = 1, #cooling
+    while e <= count do
+        local eb, ei = cooling[e + 1], cooling[e + 2]
+        local ready = release(l, cooling[e])
+        if next_ready >= 0 and (ready > far or room <= 0 or c.want_b + c.want_i == 0) then break end
+        free, free_bulk = free + eb + ei, free_bulk + eb
+        if ready <= far then
+            local i = max(0, min(c.want_i, free, room, eb + ei))
+            local b = max(0, min(c.want_b, free - i, room - i, free_bulk, eb + ei - i))
+            if i + b > 0 then
+                is_lent = true
+                hold(l, h, b, i)
+                local n = #a.g
+                a.g[n + 1], a.g[n + 2], a.g[n + 3] = ready, b, i
+                c.want_b, c.want_i, room = c.want_b - b, c.want_i - i, room - i - b
+                free, free_bulk = free - i - b, free_bulk - b
+                -- Of the lanes, each takes its own first.
+                local of_b = min(eb, b + max(0, i - ei))
+                l.s, l.sb = l.s - i - b, l.sb - of_b
+                eb, ei = eb - of_b, ei - (i + b - of_b)
+            end
         end
-        local anchor = now - c.settled[i]
-        if release(l, anchor) > now then add(l, anchor, b, n) end
+        if eb + ei > 0 then
+            local n = #rest
+            rest[n + 1], rest[n + 2], rest[n + 3] = cooling[e], eb, ei
+            if next_ready < 0 and free > 0 then next_ready = ready end
+        end
+        e = e + 3
     end
-    -- Forget what has cooled.
-    local first, cool, cool_bulk = 1, 0, 0
-    local cooling = l.c
-    while cooling[first] and release(l, cooling[first]) <= now do
-        l.x = l.x + cooling[first + 1] + cooling[first + 2]
+    if is_lent then
+        local n = #rest - e + 1
+        for j = e, count do rest[n + j] = cooling[j] end
+        l.c = rest
+    end
+    return next_ready
+end
+
+local function sooner(time, other)
+    return (time < 0 or other and other < time) and other or time
+end
+
+-- Forgets the slots whose window is over.
+local function forget(l)
+    local c, first = l.c, 1
+    while c[first] and release(l, c[first]) <= now do
+        local gone = c[first + 1] + c[first + 2]
+        l.x, l.s, l.sb = l.x + gone, l.s - gone, l.sb - c[first + 1]
         first = first + 3
     end
     if first > 1 then
         local rest = {}
-        for i = first, #cooling do rest[#rest + 1] = cooling[i] end
-        cooling, l.c = rest, rest
+        for j = first, #c do rest[j - first + 1] = c[j] end
+        l.c = rest
     end
-    for i = 1, #cooling, 3 do
-        cool = cool + cooling[i + 1] + cooling[i + 2]
-        cool_bulk = cool_bulk + cooling[i + 1]
-    end
-    if c.seen >= 0 then
-        l.k = S.rb and now >= S.rb + lease and 1 or l.k
-        local most = l.hb + l.hi + cool + max(0, l.x - c.seen_expired)
-        local foreign = min(c.seen - most, c.quota)
-        if foreign > 0 and release(l, now - c.seen_age) > now then
-            add(l, now - c.seen_age, foreign, 0)
-            cool, cool_bulk, a.f = cool + foreign, cool_bulk + foreign, foreign
-            cooling = l.c
-        end
-    end
-    local want_b, want_i = c.want_b, c.want_i
-    local want, granted = want_b + want_i, 0
-    local level, others = fair(c.name, quota, c.own, want)
-    local room = max(0, level - c.own)
-    local spare = others and 0 or c.spare
-    if S.rb then
-        local ends = S.rb + lease + (c.first == 0 and 0 or l.w + LATE)
-        if now < ends and not (l.k and c.first == 1) then
-            a.r = 1
-            local probe = c.first == 1 and now >= S.rb + lease and l.hb + l.hi == 0 and 1 or 0
-            room = min(room, max(c.cap - c.own, probe, 0))
-            spare = 0
-        end
-    end
-    local function lend(ready, b, i)
-        if b + i == 0 then return end
-        h[1], h[2], l.hb, l.hi = h[1] + b, h[2] + i, l.hb + b, l.hi + i
-        local n = #a.g
-        a.g[n + 1], a.g[n + 2], a.g[n + 3] = ready, b, i
-        room, granted = room - b - i, granted + b + i
-    end
-    -- What is free now.
-    local free = quota - l.hb - l.hi - cool
-    local free_bulk = unreserved - l.hb - cool_bulk
-    local i = max(0, min(want_i, free, room))
-    local b = max(0, min(want_b, free - i, room - i, free_bulk))
-    local extra = 0
-    if b == want_b and i == want_i then
-        extra = max(0, min(spare, floor((free - b - i) / 2), room - b - i, free_bulk - b))
-    end
-    lend(now, b + extra, i)
-    want_b, want_i, free, free_bulk = want_b - b, want_i - i, free - b - i - extra, free_bulk - b - extra
-    -- What becomes free soon: the slots change owner while they cool, so that there are never more. The first ones pay for what
-    -- is used beyond the quota.
-    local far = now + min(floor(l.w / (FAR + 1)), floor(lease / 2))
-    local kept = {}
-    for e = 1, #cooling, 3 do
-        local anchor, eb, ei = cooling[e], cooling[e + 1], cooling[e + 2]
-        local ready = release(l, anchor)
-        free, free_bulk = free + eb + ei, free_bulk + eb
-        if ready <= far then
-            local gi = max(0, min(want_i, free, room, eb + ei))
-            local gb = max(0, min(want_b, free - gi, room - gi, free_bulk, eb + ei - gi))
-            if gi + gb > 0 then
-                lend(ready, gb, gi)
-                want_b, want_i = want_b - gb, want_i - gi
-                free, free_bulk = free - gi - gb, free_bulk - gb
-                -- Of the lanes, each takes its own first.
-                local from_i = min(ei, gi)
-                local from_b = min(eb, gb)
-                local rest = gi + gb - from_i - from_b
-                if gi > from_i then from_b = from_b + rest else from_i = from_i + rest end
-                eb, ei = eb - from_b, ei - from_i
-                cool = cool - gi - gb
-            end
-        end
-        if eb + ei > 0 then
-            if a.n < 0 then a.n = ready end
-            local n = #kept
-            kept[n + 1], kept[n + 2], kept[n + 3] = anchor, eb, ei
-        end
-    end
-    l.c = kept
-    me.w[c.name] = { want_b + want_i, c.own + granted }
-    a.x, a.u, a.o = l.x, l.hb + l.hi + cool, others and 1 or 0
-    return a
 end
 
-local function pool(c, l)
-    local a = { g = {}, n = -1, x = 0, u = 0, f = 0, o = 0, r = 0 }
-    if now >= l.d then
-        -- A new day; what is held counts for it.
-        l.u, l.ui = 0, 0
-        l.d = now < c.reset1 and c.reset1 or c.reset2
-    elseif c.reset1 > now then
-        -- The zone may have been changed.
-        l.d = c.reset1
-    end
-    local h = me.h[c.name]
-    for i = 1, #c.settled, 3 do
-        local b, n = c.settled[i + 1], c.settled[i + 2]
-        if join == 0 then
-            local hb, hi = min(b, h[1]), min(n, h[2])
-            h[1], h[2], l.hb, l.hi = h[1] - hb, h[2] - hi, l.hb - hb, l.hi - hi
+-- The quota to keep to, and what of it is not reserved: the server may allow less than the plan.
+local function allowed(c, l)
+    if c.told > 0 and now - c.told_age >= (l.nt or 0) then l.n, l.nt = c.told, now - c.told_age end
+    if l.n and (l.n >= c.quota or now - l.nt > TOLD * l.w) then l.n, l.nt = nil, nil end
+    if not l.n then return c.quota, c.unreserved end
+    return l.n, max(1, l.n - (c.quota - c.unreserved))
+end
+
+local function rolling(c, l, h, a)
+    l.w, l.g = c.window, c.quota > GRID and floor(c.window / GRID) or 0
+    local quota, unreserved = allowed(c, l)
+    for i = 1, #c.settled, 3 do cool(l, now - c.settled[i], c.settled[i + 1], c.settled[i + 2]) end
+    forget(l)
+    -- All that is alive has told what it has when a lease has passed.
+    local has_gaps, told_by = S.rb ~= nil, (S.rb or now) + lease
+    if c.seen >= 0 and join == MEMBER and now >= told_by then
+        -- More than all members can have in the server's window is of others.
+        local foreign = min(c.seen - l.hb - l.hi - l.s - max(0, l.x - c.seen_expired), c.quota)
+        if foreign > 0 and release(l, now - c.seen_age) > now then
+            cool(l, now - c.seen_age, foreign, 0)
+            a.f = foreign
         end
-        if join < 2 or not l.kept then l.u, l.ui = l.u + b + n, l.ui + n end
+        if has_gaps then l.k = 1 end
     end
-    if c.seen >= 0 then
-        local foreign = c.seen - l.u - l.hb - l.hi
-        if foreign > 0 then l.u, a.f = l.u + foreign, foreign end
+    local level, others = fair(c, quota)
+    local room, spare = max(0, level - c.own), others and 0 or c.spare
+    local ends = told_by + (c.first == EMPTY and 0 or l.w + LATE)
+    has_gaps = has_gaps and now < ends and not (l.k and c.first == PROBE)
+    if has_gaps then
+        local probe = c.first == PROBE and now >= told_by and l.hb + l.hi == 0 and 1 or 0
+        room, spare = min(room, max(c.cap - c.own, probe)), 0
     end
-    local free = c.quota - l.u - l.hb - l.hi
-    local free_bulk = c.unreserved - (l.u - l.ui) - l.hb
+    local free, free_bulk = quota - l.hb - l.hi - l.s, unreserved - l.hb - l.sb
+    free, free_bulk, room = lend(c, l, h, a, free, free_bulk, room, spare)
+    a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room), thaws[c.name])
+    if has_gaps then
+        a.r = 1
+        a.n = sooner(a.n, c.first == PROBE and now < told_by and told_by or ends)
+    end
+    a.x, a.u, a.o = l.x, l.hb + l.hi + l.s, others and 1 or 0
+end
+
+local function pool(c, l, h, a)
+    local reset = c.reset1 > now and c.reset1 or c.reset2
+    if now >= l.d and reset > now then
+        -- A new day; what is held counts for it.
+        l.u, l.ui, l.v, l.s, l.d, l.y = l.v, 0, 0, l.d, reset, nil
+    elseif now < l.d and reset > now then
+        -- Whose clock is ahead believes that it is tomorrow.
+        l.d = min(l.d, reset)
+    end
+    for i = 1, #c.settled, 3 do
+        local bulk, interactive = c.settled[i + 1], c.settled[i + 2]
+        if join == ANEW and l.y then
+            -- What was kept is a part of what is told again.
+            local told = l.z + bulk + interactive
+            local more = max(0, told - max(l.y, l.z))
+            l.z, interactive = told, min(interactive, more)
+            bulk = more - interactive
+        end
+        spend(l, now - c.settled[i], bulk, interactive)
+    end
+    if c.seen >= 0 and join == MEMBER and now - c.seen_age >= l.s + DAWN then
+        a.f = max(0, c.seen - l.u - l.hb - l.hi)
+        l.u = l.u + a.f
+    end
     local others = false
     for other, m in pairs(S.m) do
         local w = m.w[c.name]
-        if other ~= id and w and w[1] > 0 then others = true end
+        others = others or other ~= id and m.e >= now and w and w[1] > 0
     end
+    local free = now < l.d and c.quota - l.u - l.hb - l.hi or 0
     local room, spare = free, others and 0 or c.spare
     if S.rb and now < S.rb + lease then
-        a.r = 1
+        a.r, a.n = 1, S.rb + lease
         room, spare = min(room, max(c.cap - c.own, 0)), 0
     end
-    if now >= l.d then room = 0 end
-    local i = max(0, min(c.want_i, free, room))
-    local b = max(0, min(c.want_b, free - i, room - i, free_bulk))
-    local extra = 0
-    if b == c.want_b and i == c.want_i then
-        extra = max(0, min(spare, floor((free - b - i) / 16), room - b - i, free_bulk - b))
-    end
-    if b + extra + i > 0 then
-        h[1], h[2], l.hb, l.hi = h[1] + b + extra, h[2] + i, l.hb + b + extra, l.hi + i
-        a.g = { now, b + extra, i }
-    end
+    lend(c, l, h, a, free, c.unreserved - (l.u - l.ui) - l.hb, room, spare)
     if l.u >= c.quota then a.n = l.d end
-    me.w[c.name] = { c.want_b - b + c.want_i - i, 0 }
-    a.u, a.o = l.u, others and 1 or 0
-    return a
+    a.x, a.u, a.o = l.hb + l.hi, l.u, others and 1 or 0
 end
 
-local answer = { t = now }
+local answer = {}
 for n = 1, int() do
     local c = { name = word(), kind = word(), quota = int(), unreserved = int() }
+    c.name = c.kind .. c.name
     if c.kind == 'r' then
-        c.window, c.first = int(), int()
+        c.window, c.first, c.share = int(), int(), 1 / 2
     else
-        c.reset1, c.reset2 = int(), int()
+        c.reset1, c.reset2, c.share = int(), int(), 1 / 16
     end
     local held_b, held_i = int(), int()
     c.own, c.cap, c.want_b, c.want_i, c.spare = int(), int(), int(), int(), int()
-    local ret_b, ret_i = int(), int()
+    local returned_b, returned_i = int(), int()
     c.told, c.told_age, c.seen, c.seen_expired, c.seen_age = int(), int(), int(), int(), int()
     c.settled = {}
-    for i = 1, 3 * int() do c.settled[i] = int() end
+    local settled_b, settled_i = 0, 0
+    for i = 1, 3 * int(), 3 do
+        c.settled[i], c.settled[i + 1], c.settled[i + 2] = int(), int(), int()
+        settled_b, settled_i = settled_b + c.settled[i + 1], settled_i + c.settled[i + 2]
+    end
 
     local l = S.l[c.name]
     if not l then
-        l = { hb = 0, hi = 0 }
-        if c.kind == 'r' then l.c, l.x, l.w, l.g = {}, 0, c.window, 0 else l.u, l.ui, l.d = 0, 0, 0 end
+        l = { hb = 0, hi = 0, s = 0 }
+        if c.kind == 'r' then
+            l.c, l.sb, l.x, l.w, l.g = {}, 0, now, c.window, 0
+        else
+            l.u, l.ui, l.d, l.v = 0, 0, 0, 0
+        end
         S.l[c.name] = l
     end
-    local h = me.h[c.name]
-    if not h then
-        h = { 0, 0 }
-        me.h[c.name] = h
-    end
-    if join > 0 then
-        h[1], h[2], l.hb, l.hi = held_b, held_i, l.hb + held_b, l.hi + held_i
-    end
-    local rb, ri = min(ret_b, h[1]), min(ret_i, h[2])
-    h[1], h[2], l.hb, l.hi = h[1] - rb, h[2] - ri, l.hb - rb, l.hi - ri
-    if l.c then
-        answer[n] = rolling(c, l)
+    local h = me.h[c.name] or { 0, 0 }
+    me.h[c.name] = h
+    if join == MEMBER then
+        hold(l, h, -settled_b - returned_b, -settled_i - returned_i)
     else
-        answer[n] = pool(c, l)
+        hold(l, h, held_b - returned_b, held_i - returned_i)
     end
+    local a = { g = {}, n = -1, x = 0, u = 0, f = 0, o = 0, r = 0 }
+    if l.c then rolling(c, l, h, a) else pool(c, l, h, a) end
+    local granted = 0
+    for i = 1, #a.g, 3 do granted = granted + a.g[i + 1] + a.g[i + 2] end
+    me.w[c.name] = { c.want_b + c.want_i, l.c and c.own + granted or 0 }
+    answer[n] = a
 end
 me.a = answer
 
@@ -415,25 +478,5 @@ if S.rb then
         for _, l in pairs(S.l) do l.k = nil end
     end
 end
-
--- The record lives as long as it says more than a new one would.
-local ends, longest = S.rb and now + lease or now, 0
-for _, l in pairs(S.l) do
-    if l.c then
-        longest = max(longest, l.w)
-        if #l.c > 0 then ends = max(ends, l.c[#l.c - 2] + l.w) end
-        if l.n then ends = max(ends, l.nt + TOLD * l.w) end
-        if S.rb then ends = max(ends, S.rb + lease + l.w + LATE) end
-    elseif l.u > 0 then
-        ends = max(ends, l.d)
-    end
-end
-for _, m in pairs(S.m) do
-    ends = max(ends, m.e)
-    for _, h in pairs(m.h) do
-        if h[1] + h[2] > 0 then ends = max(ends, m.e + m.o + longest) end
-    end
-end
-for _, till in pairs(S.p) do ends = max(ends, till) end
-redis.call('SET', KEYS[1], cmsgpack.pack(S), 'PX', ceil((ends - now) / 1000) + 1000)
+keep()
 return reply(DONE, answer)

@@ -1,4 +1,4 @@
--- A heartbeat. `clock()` stands before this text: microseconds, from Redis.
+-- A heartbeat. `clock()` and `uptime()` stand before this text: microseconds and seconds, from Redis.
 --
 -- The record is one value with one time to live:
 --   b  when it was begun      s  whether it may take the place of one that was lost
@@ -11,9 +11,7 @@ local raw = redis.call('GET', KEYS[1])
 local read, S = pcall(cmsgpack.unpack, raw or '')
 if not raw or not read or type(S) ~= 'table' or type(S.m) ~= 'table' then
     -- A server that was started just now may have lost one.
-    local info = redis.pcall('INFO', 'server')
-    local up = type(info) == 'string' and tonumber(string.match(info, 'uptime_in_seconds:(%d+)'))
-    S = { b = now, s = not up or up * 1000000 < 3 * lease, m = {} }
+    S = { b = now, s = uptime() * 1000000 < 3 * lease, m = {} }
 end
 if S.b > now then S.b = now end
 

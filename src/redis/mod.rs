@@ -10,12 +10,10 @@ mod ledger;
 mod members;
 mod options;
 mod script;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "redis-tls")]
 mod tls;
-
-#[cfg(test)]
-#[path = "../../tests/common/redis_server.rs"]
-mod test_server;
 
 pub(crate) use self::count::Count;
 pub use self::count::SharedCalls;

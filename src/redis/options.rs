@@ -32,7 +32,7 @@ pub(super) struct Certificates {
 
 const PREFIX: &str = "tower-quota";
 const TIMEOUT: Duration = Duration::from_millis(250);
-const LEASE: Duration = Duration::from_secs(5);
+const LEASE: Duration = Duration::from_secs(6);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 const LONGEST_PREFIX: usize = 256;
@@ -88,7 +88,7 @@ impl RedisOptions {
         self
     }
 
-    /// Sets how long a process that says nothing may keep the slots it was lent; 5 s at first, from 100 ms to a day. Each process
+    /// Sets how long a process that says nothing may keep the slots it was lent; 6 s at first, from 100 ms to a day. Each process
     /// says something that often.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {

@@ -1,6 +1,6 @@
 //! The example `hubspot_sync` as its user meets it: flags, figures, messages and exit codes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -18,39 +18,13 @@ mod contacts;
 #[allow(dead_code)]
 #[path = "../../examples/hubspot_sync/pace.rs"]
 mod pace;
+#[path = "../common/program.rs"]
+mod program;
 mod verify;
 
 const TOKEN: &str = "pat-na1-not-to-be-seen";
 
-/// The program. `cargo test` builds it together with all examples, but not when this test alone is asked for; then it would be
-/// missing or stale, so cargo is asked for it once more, which costs nothing when it is there.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo
-        .args(["build", "--quiet", "--example", "hubspot_sync"])
-        .args((!cfg!(debug_assertions)).then_some("--release"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
-    // What cargo tells tests about their package would make the build script of `ring` run again, and all that stands on it.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&*name);
-        }
-    }
-    let built = cargo.status();
-    let failed = built.as_ref().is_ok_and(|status| !status.success());
-    assert!(!failed, "the example does not compile");
-    let this = std::env::current_exe().expect("the path of this test");
-    let profile = this
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/profile");
-    let program = profile
-        .join("examples")
-        .join(format!("hubspot_sync{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.exists(), "no {}: {built:?}", program.display());
-    program
-});
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| program::example("hubspot_sync"));
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(&*PROGRAM);
@@ -412,15 +386,6 @@ fn wrong_arguments_are_explained() {
     Run::from(nobody).fails_saying("HUBSPOT_TOKEN");
 }
 
-/// Ctrl-C.
-#[cfg(unix)]
-fn interrupt(child: &std::process::Child) {
-    let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(sent.expect("kill").success());
-}
-
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_finishes_what_is_under_way() {
@@ -432,7 +397,7 @@ async fn ctrl_c_finishes_what_is_under_way() {
     while sim.stats().counted() < 190 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    interrupt(&child);
+    program::interrupt(child.id());
     let output = tokio::task::spawn_blocking(|| child.wait_with_output());
     let run = Run::from(output.await.expect("no panic").expect("an end"));
     assert_eq!(run.code, Some(130), "{}{}", run.out, run.err);

@@ -5,9 +5,11 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use tower_quota::sim::{Cost, Fault, Script};
 
+#[cfg(unix)]
+use super::program::interrupt;
 use super::{File, quick, run, run_against, serve};
 #[cfg(unix)]
-use super::{Run, command, interrupt};
+use super::{Run, command};
 
 #[test]
 fn every_record_is_found_although_the_server_times_out_on_big_pages() {
@@ -92,7 +94,7 @@ async fn ctrl_c_ends_the_reading_back_and_says_what_is_open() {
     while sim.stats().search.counted == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    interrupt(&child);
+    interrupt(child.id());
     let output = tokio::task::spawn_blocking(|| child.wait_with_output());
     let run = Run::from(output.await.expect("no panic").expect("an end"));
     assert_eq!(run.code, Some(130), "{}{}", run.out, run.err);

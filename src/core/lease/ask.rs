@@ -15,9 +15,9 @@ const AHEAD: Duration = Duration::from_secs(1);
 /// No more are asked for in advance.
 const MOST_AHEAD: u32 = 256;
 /// Where nothing is known of when a slot will be free, the store is asked again after this part of a window.
-const PART: u32 = 16;
+const PART: u32 = 8;
 const SHORTEST_RETRY: Duration = Duration::from_millis(20);
-const LONGEST_RETRY: Duration = Duration::from_millis(250);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
 /// Slots are leased this part of a window before they are free. The same as in the store's script.
 const HORIZON: u32 = 5;
 /// What others want is given back so soon.
@@ -116,16 +116,17 @@ impl Appetite {
         };
         let horizon = window / HORIZON;
         let later = last_ready.filter(|ready| *ready > now);
+        let while_away = jittered((window / PART).clamp(SHORTEST_RETRY, LONGEST_RETRY));
         self.retry = match (later, answer.next) {
+            _ if answer.recovering => now.after(while_away),
+            // All that others have not got is on its way here; what is in flight will take a window to come back.
+            (Some(ready), None) if granted > 0 && is_short => ready.after(while_away),
             // Some are on their way; ask for more before the last of them is used.
             (Some(ready), _) if granted > 0 => ready.before(horizon / 4),
             _ if !is_short => now,
             (_, Some(next)) if next > horizon => now.after(next - horizon / 2),
             (_, Some(_)) => now.after(horizon / 2),
-            (_, None) => {
-                let part = window / PART;
-                now.after(jittered(part.clamp(SHORTEST_RETRY, LONGEST_RETRY)))
-            }
+            (_, None) => now.after(while_away),
         };
         if is_short {
             self.retry = self.retry.max(now.after(jittered(SHORTEST_RETRY)));

@@ -15,8 +15,10 @@ use crate::core::tick::{Now, Tick};
 const TELL: u32 = 5;
 /// A pool's count is told after so long.
 const TELL_POOL: Duration = Duration::from_secs(1);
-/// A member that holds anything calls so often in the length of its lease.
-const BEATS: u32 = 3;
+/// A member that holds slots calls so often in the length of its lease.
+const BEATS: u32 = 2;
+/// One that only waits for some loses nothing if it comes too late: this part of its lease, in percent.
+const LATEST: u32 = 80;
 /// Of those who wait so many are counted.
 const MOST_COUNTED: usize = 4_096;
 
@@ -101,7 +103,9 @@ impl Ledger {
         if state.again.is_some() || state.gone {
             return state.retry;
         }
-        let beat = state.answered.after(leases.sharing.lease / BEATS);
+        let lease_time = leases.sharing.lease;
+        let beat = state.answered.after(lease_time / BEATS);
+        let latest = state.answered.after(lease_time * LATEST / 100);
         let answered = state.answered;
         let mut due = match state.pauses.is_empty() {
             true => Tick::NEVER,
@@ -127,18 +131,20 @@ impl Ledger {
                 when = ask.max(retry);
             }
             if lease.has_news() {
-                let tell = (window / TELL).min(leases_beat(beat, answered));
+                let tell = (window / TELL).min(lease_time / BEATS);
                 when = when.min(lease.untold_since().after(tell));
             }
             if !idle.is_empty() && !missing {
                 when = when.min(lease.appetite().give_back_at(answered));
             }
             let holds = !idle.is_empty() || !lease.in_use().is_empty();
-            if holds || lease.appetite().is_waiting() {
+            if holds {
                 when = when.min(beat);
-                if must_join {
-                    when = when.min(retry);
-                }
+            } else if lease.appetite().is_waiting() {
+                when = when.min(latest);
+            }
+            if holds && must_join {
+                when = when.min(retry);
             }
             due = due.min(when);
         }
@@ -306,11 +312,6 @@ impl Ledger {
             .and_then(|leases| leases.first.get(limit));
         first.copied().unwrap_or_default()
     }
-}
-
-/// The time between two beats.
-fn leases_beat(beat: Tick, answered: Tick) -> Duration {
-    beat.since(answered)
 }
 
 /// How long a slot cools; a pool's are told a little later.

@@ -1,5 +1,8 @@
 //! What all tables need to run simulations.
 
+// Every bench compiles its own copy and uses a part of it.
+#![allow(dead_code)]
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -179,7 +182,15 @@ pub(crate) async fn make_all<B>(
 }
 
 /// Keeps `tasks` tasks busy with calls like this, for as long as the set is kept.
-pub(crate) fn saturate(on: &mut JoinSet<()>, tasks: usize, client: &Api, request: &Call) {
+pub(crate) fn saturate<B>(
+    on: &mut JoinSet<()>,
+    tasks: usize,
+    client: &Client<Request<B>>,
+    request: &Request<B>,
+) where
+    B: Send + Sync + 'static,
+    Request<B>: Clone,
+{
     for _ in 0..tasks {
         let (mut client, request) = (client.clone(), request.clone());
         on.spawn(async move {
