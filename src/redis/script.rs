@@ -43,6 +43,11 @@ pub(super) fn with_clock(script: &str) -> String {
 /// none is gone before the told time says so.
 #[cfg(test)]
 pub(super) fn source_with_told_time() -> String {
+    with_told_time(STEP)
+}
+
+#[cfg(test)]
+pub(super) fn with_told_time(script: &str) -> String {
     let told = "\
 local function clock() return tonumber(ARGV[#ARGV]) end
 local function uptime() return tonumber(ARGV[#ARGV - 1]) end
@@ -53,7 +58,7 @@ function redis.call(name, key, value, px, ttl)
     return server.call(name, key)
 end
 ";
-    [EFFECTS, told, STEP].concat()
+    [EFFECTS, told, script].concat()
 }
 
 /// The answer is none that the script gives.

@@ -1,5 +1,6 @@
 //! The script on a real server, with told time.
 
+mod members;
 mod promises;
 
 use std::sync::OnceLock;
