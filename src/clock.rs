@@ -25,6 +25,14 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 enum Wall {
     System(Arc<Midnights>),
     From(SystemTime),
+    /// What the clock of a shared store showed when the monotonic clock began, in nanoseconds since 1970.
+    #[cfg(feature = "redis")]
+    Store(Arc<AtomicU64>),
+}
+
+/// The time so many nanoseconds after 1970, and `elapsed` later.
+fn wall_after(origin: &AtomicU64, elapsed: Duration) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(origin.load(Ordering::Acquire)) + elapsed
 }
 
 /// The machine's wall clock for those who only want to know the day: read once a second.
@@ -54,7 +62,7 @@ impl Midnights {
             self.read.store(millis.saturating_add(1), Ordering::Release);
             return wall;
         }
-        UNIX_EPOCH + Duration::from_nanos(self.origin.load(Ordering::Acquire)) + elapsed
+        wall_after(&self.origin, elapsed)
     }
 }
 
@@ -87,6 +95,32 @@ impl Clock {
         match &self.wall {
             Wall::System(_) => SystemTime::now(),
             Wall::From(start) => *start + self.elapsed(),
+            #[cfg(feature = "redis")]
+            Wall::Store(origin) => wall_after(origin, self.elapsed()),
+        }
+    }
+
+    /// The same monotonic clock beside the wall clock of a shared store, which showed `wall` at that instant.
+    #[cfg(feature = "redis")]
+    pub(crate) fn beside_store(self, wall: SystemTime, at: Instant) -> Self {
+        let clock = Self {
+            origin: self.origin,
+            wall: Wall::Store(Arc::default()),
+        };
+        clock.set_store(wall, at);
+        clock
+    }
+
+    /// The wall clock of the shared store showed `wall` at that instant. Nothing to a clock without one.
+    #[cfg(feature = "redis")]
+    pub(crate) fn set_store(&self, wall: SystemTime, at: Instant) {
+        if let Wall::Store(origin) = &self.wall {
+            let since_1970 = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+            // One of them is zero: the clock may have been made before that instant or after it.
+            let late = self.origin.saturating_duration_since(at);
+            let early = at.saturating_duration_since(self.origin);
+            let nanos = (since_1970 + late).saturating_sub(early).as_nanos();
+            origin.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
         }
     }
 
@@ -100,6 +134,8 @@ impl Clock {
                 _ if !with_wall => UNIX_EPOCH,
                 Wall::System(midnights) => midnights.wall(elapsed, SystemTime::now),
                 Wall::From(start) => *start + elapsed,
+                #[cfg(feature = "redis")]
+                Wall::Store(origin) => wall_after(origin, elapsed),
             },
         }
     }

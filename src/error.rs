@@ -99,11 +99,16 @@ impl QuotaError {
 
 impl fmt::Display for QuotaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = if self.paused { "paused" } else { "used up" };
+        let state = match self.reason {
+            DenialReason::StoreGone => "not available",
+            _ if self.paused => "paused",
+            _ => "used up",
+        };
         let reason = match self.reason {
             DenialReason::TooLong => "longer than this request may wait",
             DenialReason::TimedOut => "this request has waited as long as it may",
             DenialReason::QueueFull => "too many requests wait already",
+            DenialReason::StoreGone => "the store that lends its slots cannot be reached",
         };
         let (limit, token) = (&self.limit, self.token);
         write!(f, "quota `{limit}` of token {token} is {state}")?;

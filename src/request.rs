@@ -201,14 +201,25 @@ fn credentials(value: &[u8]) -> &[u8] {
     }
 }
 
-/// Makes fingerprints with keys that are random in every process and never leave it.
+/// Makes fingerprints with keys that are random in every process and never leave it, unless processes share a ledger.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fingerprinter {
     high: RandomState,
     low: RandomState,
+    /// With this one instead, tokens and accounts have the same in all processes.
+    #[cfg(feature = "redis")]
+    shared: Option<crate::redis::SharedSecret>,
 }
 
 impl Fingerprinter {
+    #[cfg(feature = "redis")]
+    pub(crate) fn shared(secret: crate::redis::SharedSecret) -> Self {
+        Self {
+            shared: Some(secret),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn keys(&self, source: &TokenSource, head: RequestHead<'_>) -> Keys {
         let token = source
             .find(head)
@@ -224,13 +235,17 @@ impl Fingerprinter {
 
     /// `domain` keeps a token and an account of the same name apart.
     fn fingerprint(&self, domain: u8, secret: &[u8]) -> Fingerprint {
+        #[cfg(feature = "redis")]
+        if let Some(shared) = &self.shared {
+            return shared.fingerprint(domain, secret);
+        }
         self.of(|hasher| {
             hasher.write_u8(domain);
             hasher.write(secret);
         })
     }
 
-    /// The fingerprint of whatever `write` gives to a hasher; it is called twice and must do the same each time.
+    /// The fingerprint of whatever `write` gives to a hasher, in this process only; it is called twice and must do the same each time.
     pub(crate) fn of(&self, write: impl Fn(&mut DefaultHasher)) -> Fingerprint {
         let half = |state: &RandomState| {
             let mut hasher = state.build_hasher();

@@ -7,6 +7,7 @@ use super::distrust::Distrust;
 use super::keys::Fingerprint;
 use super::kind::Kind;
 use super::learned::Learned;
+use super::lease::{Join, Lease, Settled, Slots as LaneSlots};
 use super::notice::Notice;
 use super::place::Place;
 use super::pool::{Day, Pool};
@@ -28,6 +29,8 @@ pub(super) struct Cell {
     /// Permits and waiters that name this cell; it is not evicted while there are any.
     pub(super) refs: u32,
     pub(super) slots: Slots,
+    /// What a store lends, if slots are shared with other processes.
+    pub(super) lease: Option<Box<Lease>>,
     /// Most cells never need these.
     rare: Option<Box<Rare>>,
 }
@@ -90,7 +93,54 @@ impl Cell {
             key,
             refs: 0,
             slots,
+            lease: None,
             rare: None,
+        }
+    }
+
+    /// The position of its limit in the plan, if it is no gate.
+    pub(super) fn limit(&self) -> Option<usize> {
+        match self.place {
+            Place::Limit(limit) => Some(usize::from(limit)),
+            _ => None,
+        }
+    }
+
+    /// From now on a store lends the slots, to this member of its record.
+    pub(super) fn lease_from(&mut self, member: u32) {
+        self.lease = Some(Box::new(Lease::new(member)));
+    }
+
+    /// The member is about to join a record that knows nothing of this cell, or not all.
+    pub(super) fn prepare_to_join(&mut self, now: Tick, join: Join) {
+        let history = (join == Join::Anew).then(|| match &self.slots {
+            Slots::Rolling(slots) => slots.cooling().collect(),
+            Slots::Pool(pool) => vec![Settled {
+                anchor: now,
+                slots: pool.over_today(),
+            }],
+            Slots::Gate => Vec::new(),
+        });
+        if let Some(lease) = &mut self.lease {
+            lease.prepare_to_join(now, history);
+        }
+    }
+
+    /// Whether the store is gone that lends the slots, and nobody may wait for it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.is_closed())
+    }
+
+    /// Those who wait here, counted up to `most`.
+    pub(super) fn waiting_in_lanes(&self, most: usize) -> LaneSlots {
+        let Some(queue) = self.queue() else {
+            return LaneSlots::default();
+        };
+        let interactive = queue.range(..Rank::FIRST_BULK).take(most).count();
+        let bulk = queue.len().min(most).saturating_sub(interactive);
+        LaneSlots {
+            bulk: u32::try_from(bulk).unwrap_or(u32::MAX),
+            interactive: u32::try_from(interactive).unwrap_or(u32::MAX),
         }
     }
 
@@ -158,10 +208,14 @@ impl Cell {
         if self.paused_until(now).is_some() {
             return 0;
         }
-        match (&self.slots, kind) {
+        let free = match (&self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => slots.free(now, window, lane),
             (Slots::Pool(pool), Kind::Pool(day)) => pool.free(now, day, lane),
             _ => u32::MAX,
+        };
+        match &self.lease {
+            Some(lease) if free > 0 => free.min(lease.free(now, lane, self.used())),
+            _ => free,
         }
     }
 
@@ -178,11 +232,20 @@ impl Cell {
         if let Some(until) = self.paused_until(now.tick) {
             return Some(until);
         }
-        match (&self.slots, kind) {
+        let by_itself = match (&self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => slots.next_release(now.tick, window),
             (Slots::Pool(pool), Kind::Pool(_)) => Some(pool.next_event(now)),
             _ => None,
-        }
+        };
+        let Some(lease) = &self.lease else {
+            return by_itself;
+        };
+        // What is leased does not become free here.
+        let by_itself = by_itself.filter(|_| lease.is_apart() || matches!(kind, Kind::Pool(_)));
+        [by_itself, lease.next_event(now.tick)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether there is a slot for the one of this rank, and for all before it.
@@ -239,6 +302,9 @@ impl Cell {
             }
             _ => {}
         }
+        if let Some(lease) = &mut self.lease {
+            lease.take(now.tick, lane);
+        }
         if let Some(rare) = &mut self.rare {
             rare.passed_over = match lane {
                 Lane::Interactive if rare.first_bulk().is_some() => {
@@ -259,7 +325,10 @@ impl Cell {
     }
 
     /// `taken` is when the slot was, `granted` when its owner was told.
-    pub(super) fn refund(&mut self, taken: Tick, granted: Tick, lane: Lane) {
+    pub(super) fn refund(&mut self, now: Tick, taken: Tick, granted: Tick, lane: Lane) {
+        if let Some(lease) = &mut self.lease {
+            lease.refund(now, lane);
+        }
         match &mut self.slots {
             Slots::Rolling(slots) => slots.refund(taken, lane),
             Slots::Pool(pool) => {
@@ -293,7 +362,11 @@ impl Cell {
                         floor + rare.learned.credit(latest, round_trip, window)
                     }
                 };
-                slots.cool(latest.before(credit).max(earliest), window, lane);
+                let anchor = latest.before(credit).max(earliest);
+                slots.cool(anchor, window, lane);
+                if let Some(lease) = &mut self.lease {
+                    lease.settle(now.tick, anchor, lane);
+                }
                 // Who had to wait for responses may go all the more when this one lets the others be forgotten.
                 let waits = slots.waits_for_responses(now.tick, window);
                 slots.answered(now.tick);
@@ -302,6 +375,9 @@ impl Cell {
             (Slots::Pool(pool), Kind::Pool(day)) => {
                 // The day must not begin after the request is over: it may have been counted in it.
                 pool.expire(now, day);
+                if let Some(lease) = &mut self.lease {
+                    lease.settle(now.tick, latest, lane);
+                }
                 let latest = now.wall + latest.since(now.tick);
                 pool.settle(earliest, latest, !matches!(credit, Credit::NoAnswer))
             }
@@ -319,7 +395,22 @@ impl Cell {
     ) -> Option<ForeignUse> {
         match (&mut self.slots, kind) {
             (Slots::Rolling(slots), Kind::Rolling(window)) => {
-                slots.observe(now, window, seen, expired)
+                let Some(lease) = &mut self.lease else {
+                    return slots.observe(now, window, seen, expired);
+                };
+                // What the other processes use is not foreign; only the store can tell.
+                if let Some(quota) = seen.quota {
+                    slots.hear_quota(window, quota, seen.sent);
+                    if quota < window.quota {
+                        lease.tell_quota(now, quota, seen.sent);
+                    }
+                }
+                if let Some(left) = seen.remaining {
+                    let quota = seen.quota.unwrap_or(slots.quota(window));
+                    let used = quota.min(window.quota).saturating_sub(left);
+                    lease.tell_use(now, used, seen.taken);
+                }
+                None
             }
             _ => None,
         }
@@ -344,8 +435,14 @@ impl Cell {
 
     /// Whether a refusal is no surprise, because others use the limit too.
     pub(super) fn explains_refusals(&self, now: Tick, kind: &Kind) -> bool {
+        let is_shared_with_others = self
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.explains_refusals(now));
         match (&self.slots, kind) {
-            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.explains_refusals(now, window),
+            (Slots::Rolling(slots), Kind::Rolling(window)) => {
+                is_shared_with_others || slots.explains_refusals(now, window)
+            }
             _ => false,
         }
     }
@@ -427,7 +524,7 @@ impl Cell {
 
     /// Whether a fresh cell would behave the same, so that this one can be forgotten.
     pub(super) fn is_blank(&mut self, now: Now, kind: &Kind) -> bool {
-        if self.refs > 0 {
+        if self.refs > 0 || self.lease.as_ref().is_some_and(|lease| !lease.is_blank()) {
             return false;
         }
         self.expire(now, kind);

@@ -13,6 +13,13 @@ impl Fingerprint {
         Self([high, low])
     }
 
+    /// All of it, as 32 hexadecimal digits: for the key of a record that processes share.
+    #[cfg(feature = "redis")]
+    pub(crate) fn to_hex(self) -> String {
+        let [high, low] = self.0;
+        format!("{high:016x}{low:016x}")
+    }
+
     /// Spread well enough to index a hash table, because the fingerprint is a hash already.
     pub(super) fn low(self) -> u64 {
         self.0[1]

@@ -36,6 +36,12 @@ pub enum Event {
         /// Requests per day, as the server says.
         quota: u32,
     },
+    /// A response to one of the processes that [share](super::lease) the limit proves that others use it, too: so many of their requests
+    /// are reckoned with anew.
+    ForeignUse {
+        /// Requests.
+        requests: u32,
+    },
 }
 
 impl Notice {

@@ -46,6 +46,8 @@ pub enum DenialReason {
     TimedOut,
     /// Too many are waiting already.
     QueueFull,
+    /// The store that lends the slots cannot be reached, and [`OnOutage`](super::lease::OnOutage) says to fail then.
+    StoreGone,
 }
 
 /// A place in line: `Interactive` before `Bulk`, and within a lane whoever came first.

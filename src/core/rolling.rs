@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::Tick;
 use super::cell::Observation;
 use super::foreign::{Foreign, Sample};
+use super::lease::{Settled, Slots};
 use super::told::{ForeignUse, Told};
 use super::window::{Cold, Window};
 use crate::plan::Lane;
@@ -166,11 +167,7 @@ impl Rolling {
         expired: u32,
     ) -> Option<ForeignUse> {
         if let Some(quota) = seen.quota {
-            if quota < window.quota || self.told.is_some() {
-                self.told
-                    .get_or_insert_default()
-                    .tell_quota(quota, seen.sent);
-            }
+            self.hear_quota(window, quota, seen.sent);
         }
         let left = seen.remaining?;
         self.cold = false;
@@ -196,6 +193,24 @@ impl Rolling {
         self.told
             .get_or_insert_default()
             .tell_use(now, &sample, make)
+    }
+
+    /// The response to a request that was sent at `sent` says how many requests the server allows.
+    pub(super) fn hear_quota(&mut self, window: &Window, quota: u32, sent: Tick) {
+        if quota < window.quota || self.told.is_some() {
+            self.told.get_or_insert_default().tell_quota(quota, sent);
+        }
+    }
+
+    /// The slots that cool, as a store that knows nothing of them must be told.
+    pub(super) fn cooling(&self) -> impl Iterator<Item = Settled> {
+        self.cooling.iter().map(|entry| Settled {
+            anchor: entry.anchor,
+            slots: Slots {
+                bulk: entry.slots.saturating_sub(entry.interactive),
+                interactive: entry.interactive,
+            },
+        })
     }
 
     /// An answer has arrived, and what it says has been observed.

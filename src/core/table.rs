@@ -68,6 +68,8 @@ pub(super) struct Table {
     hand: usize,
     /// Cells made since the last sweep.
     made: usize,
+    /// Cells with a lease that have been forgotten, and the members whose they were.
+    unleased: Vec<(u32, CellId)>,
 }
 
 impl Table {
@@ -113,11 +115,21 @@ impl Table {
             gates: 0,
             hand: 0,
             made: 0,
+            unleased: Vec::new(),
         }
     }
 
     pub(super) fn limit_index(&self, name: &str) -> Option<usize> {
         self.limits.iter().position(|limit| limit.name == name)
+    }
+
+    pub(super) fn limit_count(&self) -> usize {
+        self.limits.len()
+    }
+
+    /// Which cells with a lease have been forgotten since this was asked last.
+    pub(super) fn take_unleased(&mut self) -> Vec<(u32, CellId)> {
+        std::mem::take(&mut self.unleased)
     }
 
     pub(super) fn kind_of_limit(&self, limit: usize) -> Option<&Kind> {
@@ -179,7 +191,7 @@ impl Table {
         gates
     }
 
-    fn key(&self, place: Place, keys: &Keys) -> Fingerprint {
+    pub(super) fn key(&self, place: Place, keys: &Keys) -> Fingerprint {
         match place {
             Place::TokenGate => keys.token,
             Place::AccountGate => keys.account,
@@ -412,6 +424,8 @@ impl Table {
                 continue;
             }
             let cell = self.cells.remove(self.hand);
+            let member = cell.lease.as_ref().map(|lease| lease.member());
+            self.unleased.extend(member.map(|member| (member, id)));
             news.extend(cell.last_notice(now.tick));
             self.gates -= u32::from(matches!(cell.slots, Slots::Gate));
             if let Ok(entry) = self

@@ -148,6 +148,14 @@ impl Quota {
                 planned = self.plan().limit(limit).map(|limit| limit.rule().quota()),
                 learned = quota,
             ),
+            Event::ForeignUse { requests } => tracing::info!(
+                target: "tower_quota::foreign_use",
+                limit,
+                token = %key,
+                account = %key,
+                known = true,
+                requests,
+            ),
         }
     }
 }

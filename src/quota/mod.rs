@@ -27,6 +27,8 @@ mod note;
 mod observe;
 mod patience;
 mod reserved;
+#[cfg(feature = "redis")]
+mod shared;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -44,6 +46,8 @@ pub(crate) use self::note::Provisional;
 pub use self::observe::PlanCheck;
 pub(crate) use self::patience::Patience;
 pub(crate) use self::reserved::Reserved;
+#[cfg(feature = "redis")]
+pub(crate) use self::shared::Borrower;
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
@@ -76,6 +80,9 @@ struct Shared {
     has_seen_others: AtomicBool,
     /// What several layers may govern, so that the first must tell the others.
     shared_classes: admitted::Shared,
+    /// There if a store lends the slots.
+    #[cfg(feature = "redis")]
+    lent: Option<Arc<shared::Lent>>,
 }
 
 /// What the ledger must know of one request.
@@ -106,6 +113,8 @@ impl Quota {
             cold_start: None,
             max_waiting: None,
             daily_exhausted: DailyExhausted::default(),
+            #[cfg(feature = "redis")]
+            shared: None,
         }
     }
 }
@@ -242,7 +251,13 @@ impl Quota {
         let result = change(&mut ledger, now);
         let (wakers, retired) = (ledger.take_wakers(), ledger.take_retired());
         let notices = ledger.take_notices();
+        #[cfg(feature = "redis")]
+        let early = self.0.lent.as_ref().filter(|lent| lent.is_early(&ledger));
         drop(ledger);
+        #[cfg(feature = "redis")]
+        if let Some(lent) = early {
+            lent.wake();
+        }
         drop(retired);
         wakers.into_iter().for_each(std::task::Waker::wake);
         notices.into_iter().for_each(|notice| self.tell(notice));
@@ -373,6 +388,8 @@ pub struct QuotaBuilder {
     cold_start: Option<ColdStart>,
     max_waiting: Option<u32>,
     daily_exhausted: DailyExhausted,
+    #[cfg(feature = "redis")]
+    shared: Option<crate::redis::RedisLedger>,
 }
 
 impl QuotaBuilder {
@@ -442,6 +459,8 @@ impl QuotaBuilder {
             ledger.set_max_waiting(most);
         }
         let clock = self.clock.unwrap_or_else(Clock::system);
+        #[cfg(feature = "redis")]
+        let clock = shared::prepare(self.shared.as_ref(), &mut ledger, clock);
         let cold_start = self.cold_start.unwrap_or(match self.api.has_reader {
             true => ColdStart::Probe,
             false => ColdStart::Assume(Assumed::Empty),
@@ -451,24 +470,39 @@ impl QuotaBuilder {
             if let Rule::Rolling { window, .. } = limit.rule() {
                 let reports = self.api.signals.reports(limit.name());
                 let first = cold_start.first_window(*window, reports);
+                #[cfg(feature = "redis")]
+                if self.shared.is_some() {
+                    ledger.set_shared_first_window(index, first);
+                    continue;
+                }
                 ledger.set_first_window(now, index, first);
             }
         }
         static QUOTAS: AtomicU64 = AtomicU64::new(0);
         let number = QUOTAS.fetch_add(1, Ordering::Relaxed);
-        Quota(Arc::new(Shared {
+        let quota = Quota(Arc::new(Shared {
             number: NonZeroU64::MIN.saturating_add(number),
             counts_days: self.api.plan().limits().iter().any(daily::is_daily),
             daily_exhausted: self.daily_exhausted,
             api: self.api,
             clock,
             source: self.source,
+            #[cfg(feature = "redis")]
+            fingerprinter: shared::fingerprinter(self.shared.as_ref()),
+            #[cfg(not(feature = "redis"))]
             fingerprinter: Fingerprinter::default(),
             ledger: Mutex::new(ledger),
             last_pause: AtomicU64::new(0),
             pauses: AtomicU64::new(0),
             has_seen_others: AtomicBool::new(false),
             shared_classes: admitted::Shared::default(),
-        }))
+            #[cfg(feature = "redis")]
+            lent: self.shared.is_some().then(shared::Lent::new),
+        }));
+        #[cfg(feature = "redis")]
+        if let Some(ledger) = self.shared {
+            ledger.serve(&quota);
+        }
+        quota
     }
 }

@@ -8,9 +8,14 @@
 //! limit, and makes [`Call`]s to get more and to tell what has become of those it had. It does no input or output: somebody
 //! carries the calls to the store and the [`Answer`]s back.
 
+mod ask;
+mod held;
+mod members;
 mod sharing;
 mod wire;
 
+pub(super) use self::held::{Gate, Lease, Share};
+pub(super) use self::members::{Leases, Member};
 pub use self::sharing::{Members, OnOutage, Sharing};
 pub use self::wire::{
     Answer, Call, Granted, Join, LimitAnswer, LimitCall, Outcome, Seen, Settled, SharedRule, Slots,

@@ -40,14 +40,13 @@ pub struct Members {
     pub known: bool,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "used soon"))]
 impl Members {
     /// This one's part of so many slots, if the store is gone.
     pub(crate) fn share(self, quota: u32) -> u32 {
-        if !self.known {
+        let count = self.count.max(1);
+        if count > 1 && !self.known {
             return 0;
         }
-        let count = self.count.max(1);
         quota / count + u32::from(self.rank < quota % count)
     }
 }

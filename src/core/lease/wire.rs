@@ -41,6 +41,28 @@ impl Slots {
         self.all() == 0
     }
 
+    /// Those of one lane.
+    pub fn of_lane(self, lane: Lane) -> u32 {
+        match lane {
+            Lane::Bulk => self.bulk,
+            Lane::Interactive => self.interactive,
+        }
+    }
+
+    pub(super) fn remove(&mut self, fewer: Slots) {
+        self.bulk = self.bulk.saturating_sub(fewer.bulk);
+        self.interactive = self.interactive.saturating_sub(fewer.interactive);
+    }
+
+    /// Takes `most` of them out, those of `Bulk` first.
+    pub(super) fn split(&mut self, most: u32) -> Slots {
+        let bulk = self.bulk.min(most);
+        let interactive = self.interactive.min(most - bulk);
+        let taken = Slots { bulk, interactive };
+        self.remove(taken);
+        taken
+    }
+
     pub(super) fn add(&mut self, more: Slots) {
         self.bulk = self.bulk.saturating_add(more.bulk);
         self.interactive = self.interactive.saturating_add(more.interactive);
@@ -57,6 +79,8 @@ pub struct Call {
     pub seq: u64,
     /// The number of the last call that was answered; 0 if none was since the member joined.
     pub last: u64,
+    /// When the last call was made that was answered; the origin of time if none was.
+    pub answered: Tick,
     /// Which record the member knows: when the store began it, in microseconds since 1970; 0 if it knows none.
     pub born: u64,
     /// Whether the member is new to the record, or was away.

@@ -161,6 +161,14 @@ impl Ledger {
             pause,
         } = pool.observe(now, sent, day, quota, remaining);
         let place = cell.place;
+        if let (Some((pool, day)), Some(left)) = (cell.pool(kind), remaining) {
+            let left = u32::try_from(left).unwrap_or(u32::MAX);
+            let used = pool.quota(day).saturating_sub(left);
+            let is_of_today = pool.is_of_today(sent);
+            if let Some(lease) = cell.lease.as_mut().filter(|_| is_of_today) {
+                lease.tell_use(now.tick, used, sent);
+            }
+        }
         if cell.waiting() > 0 {
             self.dirty.push(id);
             self.changed.push(id);

@@ -29,6 +29,7 @@ impl Ledger {
         let (cell, kind) = self.table.cell_mut(obstacle);
         let until = cell.earliest(now, kind, waiter.rank);
         let paused = cell.paused_until(now.tick).is_some();
+        let is_closed = !paused && cell.is_closed();
         let deny = |reason, subject| {
             Admission::Denied(Denial {
                 reason,
@@ -37,6 +38,9 @@ impl Ledger {
                 until,
             })
         };
+        if is_closed {
+            return Admission::Denied(self.store_gone_denial(now, obstacle));
+        }
         if !waiter.patience.allows(until) {
             return deny(DenialReason::TooLong, self.table.subject(obstacle));
         }
@@ -45,13 +49,17 @@ impl Ledger {
         }
         waiter.queued.push(obstacle);
         waiter.visited.push(obstacle);
-        for id in waiter.cells.iter() {
+        let cells = waiter.cells;
+        for id in cells.iter() {
             self.table.cell_mut(id).0.refs += 1;
         }
         let rank = waiter.rank;
         let id = self.waiters.insert(waiter);
         self.table.cell_mut(obstacle).0.enqueue(rank, id.again());
         self.table.cell_mut(obstacle).0.refs += 1;
+        if self.leases.is_some() {
+            self.accompany(now, &cells, obstacle);
+        }
         Admission::Waiting(id)
     }
 
@@ -88,6 +96,9 @@ impl Ledger {
         }
         if !self.changed.is_empty() {
             self.set_alarms(now, polling);
+        }
+        if !self.touched.is_empty() {
+            self.plan_calls(now);
         }
     }
 
@@ -199,6 +210,11 @@ impl Ledger {
         let (cell, kind) = self.table.cell_mut(obstacle);
         let until = cell.earliest(now, kind, rank);
         let paused = cell.paused_until(now.tick).is_some();
+        if !paused && cell.is_closed() {
+            let denial = self.store_gone_denial(now, obstacle);
+            self.deny(waiter, denial);
+            return false;
+        }
         if !patience.allows(until) {
             let denial = Denial {
                 reason: DenialReason::TooLong,
@@ -278,6 +294,7 @@ impl Ledger {
         cell.enqueue(rank, waiter.again());
         cell.refs += 1;
         self.changed.push(id);
+        self.touch(id);
     }
 
     fn leave_queue(&mut self, waiter: &WaiterId, id: CellId) {
@@ -288,6 +305,7 @@ impl Ledger {
         cell.dequeue(rank);
         cell.refs -= 1;
         self.changed.push(id);
+        self.touch(id);
     }
 
     /// Leaves every queue; those behind may move up.

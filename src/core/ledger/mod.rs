@@ -16,6 +16,7 @@ pub use self::observe::{News, Report};
 pub use self::permit::{Admission, Permit, Progress};
 use super::cell::Credit;
 use super::keys::Keys;
+use super::lease::Leases;
 use super::network::Network;
 use super::notice::Notice;
 use super::patience::Patience;
@@ -72,6 +73,10 @@ pub struct Ledger {
     pumps: u64,
     /// Empty between two pumps; kept for its allocation.
     turns: Vec<Turn>,
+    /// What a store lends, if slots are shared with other processes.
+    leases: Option<Box<Leases>>,
+    /// Cells whose lease something has happened to.
+    touched: Vec<CellId>,
 }
 
 impl Ledger {
@@ -93,6 +98,8 @@ impl Ledger {
             news: Vec::new(),
             pumps: 0,
             turns: Vec::new(),
+            leases: None,
+            touched: Vec::new(),
         }
     }
 
@@ -108,6 +115,10 @@ impl Ledger {
         let now = self.advance(now);
         self.table.sweep(now, &mut self.news);
         let cells = self.table.open_all(class, &keys);
+        if self.leases.is_some() {
+            self.unlease();
+            self.lease(now, &cells);
+        }
         let rank = Rank::new(lane, self.admissions);
         self.enter(now, Waiter::new(rank, keys, cells, patience.into()))
     }
@@ -232,11 +243,14 @@ impl Ledger {
         waiter.visited.push(paused);
         let waiter = self.waiters.insert(waiter);
         for id in cells.iter() {
-            self.table
-                .cell_mut(id)
-                .0
-                .refund(permit.taken, permit.granted, permit.rank.lane());
+            self.table.cell_mut(id).0.refund(
+                now.tick,
+                permit.taken,
+                permit.granted,
+                permit.rank.lane(),
+            );
             self.dirty.push(id);
+            self.touch(id);
         }
         let cell = self.table.cell_mut(paused).0;
         cell.refs += 1;
@@ -250,11 +264,14 @@ impl Ledger {
     pub fn refund(&mut self, now: Now, permit: Permit) {
         let now = self.advance(now);
         for id in permit.cells.iter() {
-            self.table
-                .cell_mut(id)
-                .0
-                .refund(permit.taken, permit.granted, permit.rank.lane());
+            self.table.cell_mut(id).0.refund(
+                now.tick,
+                permit.taken,
+                permit.granted,
+                permit.rank.lane(),
+            );
             self.dirty.push(id);
+            self.touch(id);
         }
         self.release(&permit.cells);
         self.pump(now, None);
@@ -306,6 +323,7 @@ impl Ledger {
         for id in permit.cells.iter() {
             let (cell, kind) = self.table.cell_mut(id);
             let frees = cell.cool(now, sent, latest, credit, permit.rank.lane(), kind);
+            let is_leased = cell.lease.is_some();
             if cell.waiting() > 0 {
                 let list = if frees {
                     &mut self.dirty
@@ -313,6 +331,9 @@ impl Ledger {
                     &mut self.changed
                 };
                 list.push(id);
+            }
+            if is_leased {
+                self.touched.push(id);
             }
         }
         self.release(&permit.cells);
@@ -350,6 +371,9 @@ impl Ledger {
             let (cell, kind) = self.table.cell_mut(id);
             cell.take(now, kind, lane, &mut self.news);
             cell.refs += 1;
+            if cell.lease.is_some() {
+                self.touched.push(id);
+            }
         }
     }
 

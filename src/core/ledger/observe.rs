@@ -86,6 +86,7 @@ impl Ledger {
         if cell.waiting() > 0 {
             self.dirty.push(id);
         }
+        self.touch(id);
         if let Some(claims) = self.table.claims_mut(limit) {
             let is_new = claims.hear(seen.quota, report.window, planned);
             news.learned = seen.quota.filter(|_| is_new);

@@ -19,6 +19,11 @@ impl Ledger {
         };
         let id = self.table.open(place, &keys);
         self.pause_cell(now, id, until);
+        if self.leases.is_some() {
+            let key = self.table.key(place, &keys);
+            self.tell_pause(now, key, subject, Some(until));
+            self.touched.push(id);
+        }
         if let Place::Limit(limit) = place {
             // Those who need no slot of a limit wait for its pauses at a gate of their own.
             let gate = self.table.open(Place::PauseOf(limit), &keys);
@@ -67,6 +72,10 @@ impl Ledger {
             Place::Limit(limit) => Some(Place::PauseOf(limit)),
             _ => None,
         };
+        if self.leases.is_some() {
+            let key = self.table.key(place, &keys);
+            self.tell_pause(now, key, subject, None);
+        }
         for place in [Some(place), gate].into_iter().flatten() {
             if let Some(id) = self.table.find(place, &keys) {
                 let (cell, kind) = self.table.cell_mut(id);

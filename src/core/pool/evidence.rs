@@ -51,6 +51,11 @@ impl Evidence {
         (self.quota > 0).then_some(self.quota)
     }
 
+    /// The most that the server has counted today.
+    pub(super) fn counted(&self) -> u32 {
+        self.counted
+    }
+
     /// What others have used of `quota`. What the server allows beyond that is used first.
     pub(super) fn foreign(&self, quota: u32) -> u32 {
         let beyond = self.quota.saturating_sub(quota);

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use self::evidence::Evidence;
 use self::exhausted::Exhausted;
 pub(super) use self::observe::Lesson;
+use super::lease::Slots;
 use super::notice::Event;
 use super::{Now, Tick};
 use crate::plan::{Lane, Reserve, Zone};
@@ -225,6 +226,21 @@ impl Pool {
     /// Used today by us, those in flight included.
     pub(super) fn own(&self) -> u32 {
         self.used
+    }
+
+    /// Those that are over.
+    pub(super) fn over_today(&self) -> Slots {
+        let over = self.used.saturating_sub(self.in_flight);
+        let interactive = self.interactive.min(over);
+        Slots {
+            bulk: over - interactive,
+            interactive,
+        }
+    }
+
+    /// When the count starts again next.
+    pub(super) fn reset(&self) -> SystemTime {
+        self.reset
     }
 
     /// Used today by others, as far as the server has told.

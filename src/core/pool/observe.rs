@@ -56,6 +56,27 @@ impl Pool {
         lesson
     }
 
+    /// So many requests of today are over, of all who share the pool. Gives for how long it turns out to be used up.
+    pub(in crate::core) fn hear_of_others(
+        &mut self,
+        now: Now,
+        day: &Day,
+        counted: u32,
+    ) -> Option<Duration> {
+        let known = self.evidence.as_ref().map_or(0, |said| said.counted());
+        if !self.counts(day) || counted <= known.max(self.used) {
+            return None;
+        }
+        self.note_counted(now, now.tick, counted);
+        self.pace_anew(now, day);
+        self.exhaust_if_used_up(now, day)
+    }
+
+    /// Whether a figure in the response to a request that was sent then is certainly of today.
+    pub(in crate::core) fn is_of_today(&self, sent: Tick) -> bool {
+        sent >= self.dawn
+    }
+
     fn note_counted(&mut self, now: Now, sent: Tick, counted: u32) {
         let provisional = sent < self.dawn;
         if provisional && now.tick >= self.dawn {

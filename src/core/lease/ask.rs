@@ -1,0 +1,167 @@
+//! How much to ask of the store, and when.
+
+use std::time::Duration;
+
+use super::wire::{LimitAnswer, Slots};
+use crate::core::tick::Tick;
+
+/// A call asks for so many slots at first. As long as all of them are granted, the next one may ask for twice as many: processes that
+/// start at the same time share the first window.
+const FIRST: u32 = 16;
+/// The rate is measured over at least this long.
+const STEP: Duration = Duration::from_millis(100);
+/// Slots are asked for in advance for so long, if nobody else wants them, and given back when they have been idle for so long.
+const AHEAD: Duration = Duration::from_secs(1);
+/// No more are asked for in advance.
+const MOST_AHEAD: u32 = 256;
+/// Where nothing is known of when a slot will be free, the store is asked again after this part of a window.
+const PART: u32 = 8;
+const SHORTEST_RETRY: Duration = Duration::from_millis(20);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// Slots are leased this part of a window before they are free. The same as in the store's script.
+const HORIZON: u32 = 5;
+/// What others want is given back so soon.
+const SOON: Duration = Duration::from_millis(10);
+
+/// How much one cell asks of the store.
+#[derive(Debug, Default)]
+pub(in crate::core) struct Appetite {
+    /// Requests per second, of late.
+    rate: f64,
+    /// Since when they are counted, and how many there were.
+    since: Tick,
+    count: u32,
+    last: Tick,
+    /// The most that a call asks for; zero before the first.
+    burst: u32,
+    /// Not before then.
+    retry: Tick,
+    /// Somebody waits who is not helped by the slots that there are.
+    unmet: bool,
+    /// So many who stand in line for something else need a slot here, too.
+    companions: u32,
+    /// Others want more than they have.
+    contended: bool,
+}
+
+impl Appetite {
+    pub(in crate::core) fn took(&mut self, now: Tick) {
+        self.count += 1;
+        self.last = now;
+    }
+
+    /// Somebody who needs a slot here stands in line elsewhere.
+    pub(in crate::core) fn accompany(&mut self) {
+        self.companions = self.companions.saturating_add(1);
+    }
+
+    /// So many slots it wants for those who wait, `missing` beyond what it has; `alone` if no other process is known.
+    pub(in crate::core) fn want(&mut self, missing: Slots, has_idle: bool, alone: bool) -> Slots {
+        let companions = std::mem::take(&mut self.companions);
+        let mut want = missing;
+        if want.is_empty() && !has_idle {
+            want.bulk = companions.min(FIRST);
+        }
+        self.unmet = !want.is_empty();
+        let most = match alone {
+            true => u32::MAX,
+            false => self.burst.max(FIRST),
+        };
+        want.split(most)
+    }
+
+    /// How many slots should be at hand for those who will come.
+    pub(in crate::core) fn ahead(&mut self, now: Tick, quota: u32) -> u32 {
+        let time = now.since(self.since);
+        if time >= STEP {
+            let rate = f64::from(self.count) / time.as_secs_f64();
+            // After a long time only what is new counts.
+            let old = (-(time.as_secs_f64() / AHEAD.as_secs_f64())).exp();
+            self.rate = self.rate * old + rate * (1.0 - old);
+            (self.since, self.count) = (now, 0);
+        }
+        if self.contended {
+            return 0;
+        }
+        let wanted = (self.rate * AHEAD.as_secs_f64()).round() as u32;
+        // The first one of a burst cannot be told from a lone one.
+        let most = MOST_AHEAD.min(quota / 4);
+        if wanted > 1 { wanted.min(most) } else { 0 }
+    }
+
+    /// The store has answered a call that wanted `wanted`. `last_ready` is when the last leased slot is ready.
+    pub(in crate::core) fn answered(
+        &mut self,
+        now: Tick,
+        wanted: u32,
+        answer: &LimitAnswer,
+        window: Duration,
+        last_ready: Option<Tick>,
+    ) {
+        self.contended = answer.contended;
+        if wanted == 0 {
+            return;
+        }
+        let granted: u32 = answer
+            .granted
+            .iter()
+            .map(|granted| granted.slots.all())
+            .sum();
+        let is_short = granted < wanted;
+        let burst = self.burst.max(FIRST);
+        self.burst = match is_short {
+            false if wanted >= burst => burst.saturating_mul(2),
+            false => burst,
+            true => granted.saturating_mul(2).max(FIRST),
+        };
+        let horizon = window / HORIZON;
+        let later = last_ready.filter(|ready| *ready > now);
+        let while_away = jittered((window / PART).clamp(SHORTEST_RETRY, LONGEST_RETRY));
+        self.retry = match (later, answer.next) {
+            _ if answer.recovering => now.after(while_away),
+            // All that others have not got is on its way here; what is in flight will take a window to come back.
+            (Some(ready), None) if granted > 0 && is_short => ready.after(while_away),
+            // Some are on their way; ask for more before the last of them is used.
+            (Some(ready), _) if granted > 0 => ready.before(horizon / 4),
+            _ if !is_short => now,
+            (_, Some(next)) if next > horizon => now.after(next - horizon / 2),
+            (_, Some(_)) => now.after(horizon / 2),
+            (_, None) => now.after(while_away),
+        };
+        if is_short {
+            self.retry = self.retry.max(now.after(jittered(SHORTEST_RETRY)));
+        }
+    }
+
+    /// When to ask, if `missing` slots are missing.
+    pub(in crate::core) fn due(&self, missing: bool, has_idle: bool) -> Option<Tick> {
+        (missing || self.companions > 0 && !has_idle).then_some(self.retry)
+    }
+
+    /// When idle slots that nobody waits for should be given back.
+    pub(in crate::core) fn give_back_at(&self, granted: Tick) -> Tick {
+        match self.contended {
+            true => granted.after(SOON),
+            false => self.last.max(granted).after(AHEAD),
+        }
+    }
+
+    /// How many idle slots to keep for those who will come.
+    pub(in crate::core) fn keep(&mut self, now: Tick, quota: u32) -> u32 {
+        let ahead = self.ahead(now, quota);
+        match now.since(self.last) < AHEAD {
+            true => ahead,
+            false => 0,
+        }
+    }
+
+    /// Whether the store has been told that somebody waits.
+    pub(in crate::core) fn is_waiting(&self) -> bool {
+        self.unmet
+    }
+}
+
+/// Lengthened at random, so that processes do not ask all at once.
+fn jittered(time: Duration) -> Duration {
+    time + time.mul_f64(fastrand::f64() / 4.0)
+}

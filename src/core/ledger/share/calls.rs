@@ -1,0 +1,348 @@
+//! Which calls to the store are due, and what they say.
+
+use std::time::Duration;
+
+use crate::core::cell::Cell;
+use crate::core::keys::Keys;
+use crate::core::kind::Kind;
+use crate::core::lease::{Call, Join, LimitCall, Member, SharedRule, Slots};
+use crate::core::ledger::Ledger;
+use crate::core::place::CellId;
+use crate::core::tick::{Now, Tick};
+
+/// What has become of slots is told after this part of a window, if there is no other reason to call: a slot may be leased to others
+/// so long before it is free.
+const TELL: u32 = 5;
+/// A pool's count is told after so long.
+const TELL_POOL: Duration = Duration::from_secs(1);
+/// A member that holds slots calls so often in the length of its lease.
+const BEATS: u32 = 2;
+/// One that only waits for some loses nothing if it comes too late: this part of its lease, in percent.
+const LATEST: u32 = 80;
+/// Of those who wait so many are counted.
+const MOST_COUNTED: usize = 4_096;
+
+impl Ledger {
+    /// The calls to the store that are due, `most` at most. For each key one is under way at a time: hand every one of them back by
+    /// [`answered`](Self::answered) or [`unanswered`](Self::unanswered).
+    pub fn calls(&mut self, now: Now, most: usize) -> Vec<Call> {
+        let now = self.advance(now);
+        let mut calls = Vec::new();
+        while calls.len() < most {
+            let Some(leases) = &mut self.leases else {
+                break;
+            };
+            let Some((_, member)) = leases.next().filter(|(due, _)| *due <= now.tick) else {
+                break;
+            };
+            leases.set_due(member, Tick::NEVER);
+            let call = match leases.member_mut(member).again.take() {
+                Some(call) => Some(call),
+                None => self.make_call(now, member),
+            };
+            let Some(leases) = &mut self.leases else {
+                break;
+            };
+            match call {
+                Some(call) => {
+                    leases.member_mut(member).is_calling = true;
+                    calls.push(call);
+                }
+                None => leases.end_if_idle(member),
+            }
+        }
+        self.pump(now, None);
+        calls
+    }
+
+    /// One last call for every key that tells what has become of the slots, and gives back all that are not used. Nothing can be asked
+    /// afterwards.
+    pub fn farewell(&mut self, now: Now) -> Vec<Call> {
+        let now = self.advance(now);
+        let Some(leases) = &mut self.leases else {
+            return Vec::new();
+        };
+        let mut calls = Vec::new();
+        for member in leases.all() {
+            let state = self.leases.as_ref().map(|leases| leases.member(member));
+            let is_away = |state: &Member| {
+                state.gone
+                    || state.is_calling
+                    || state.again.is_some()
+                    || state.join != Join::Member
+            };
+            if state.is_none_or(is_away) {
+                continue;
+            }
+            if let Some(mut call) = self.make_call(now, member) {
+                for limit in &mut call.limits {
+                    (limit.want, limit.spare) = (Slots::default(), 0);
+                }
+                calls.push(call);
+            }
+        }
+        calls
+    }
+
+    /// When a member must say something next.
+    pub(super) fn plan_call(&mut self, now: Now, member: u32) {
+        let due = self.call_due(now, member);
+        if let Some(leases) = &mut self.leases {
+            leases.set_due(member, due);
+        }
+    }
+
+    fn call_due(&mut self, now: Now, member: u32) -> Tick {
+        let Some(leases) = &self.leases else {
+            return Tick::NEVER;
+        };
+        let state = leases.member(member);
+        if state.is_calling || leases.gone.is_some() {
+            return Tick::NEVER;
+        }
+        if state.again.is_some() || state.gone {
+            return state.retry;
+        }
+        let lease_time = leases.sharing.lease;
+        let beat = state.answered.after(lease_time / BEATS);
+        let latest = state.answered.after(lease_time * LATEST / 100);
+        let answered = state.answered;
+        let mut due = match state.pauses.is_empty() {
+            true => Tick::NEVER,
+            false => state.retry,
+        };
+        let must_join = state.join != Join::Member;
+        let retry = state.retry;
+        let is_paused = self.is_paused(now, member);
+        let count = leases.member(member).cells.len();
+        for nth in 0..count {
+            let Some(id) = self.cell_of_member(member, nth) else {
+                break;
+            };
+            let missing = !is_paused && !self.missing(now, id).is_empty();
+            let (cell, kind) = self.table.cell_mut(id);
+            let window = window_of(kind);
+            let Some(lease) = &mut cell.lease else {
+                continue;
+            };
+            let idle = lease.idle();
+            let mut when = Tick::NEVER;
+            if let Some(ask) = lease.appetite().due(missing, !idle.is_empty()) {
+                when = ask.max(retry);
+            }
+            if lease.has_news() {
+                let tell = (window / TELL).min(lease_time / BEATS);
+                when = when.min(lease.untold_since().after(tell));
+            }
+            if !idle.is_empty() && !missing {
+                when = when.min(lease.appetite().give_back_at(answered));
+            }
+            let holds = !idle.is_empty() || !lease.in_use().is_empty();
+            if holds {
+                when = when.min(beat);
+            } else if lease.appetite().is_waiting() {
+                when = when.min(latest);
+            }
+            if holds && must_join {
+                when = when.min(retry);
+            }
+            due = due.min(when);
+        }
+        due
+    }
+
+    fn cell_of_member(&self, member: u32, nth: usize) -> Option<CellId> {
+        let leases = self.leases.as_ref()?;
+        leases.member(member).cells.get(nth).copied()
+    }
+
+    /// Whether nobody may go under this key now, whatever the limit.
+    fn is_paused(&self, now: Now, member: u32) -> bool {
+        let Some(leases) = &self.leases else {
+            return false;
+        };
+        let key = leases.member(member).key;
+        let keys = Keys {
+            token: key,
+            account: key,
+        };
+        self.table.closed_gate(now.tick, &keys).is_some()
+    }
+
+    /// How many slots those miss who wait for this cell.
+    fn missing(&mut self, now: Now, id: CellId) -> Slots {
+        let (cell, kind) = self.table.cell_mut(id);
+        if cell.paused_until(now.tick).is_some() {
+            return Slots::default();
+        }
+        let reserved = match kind {
+            Kind::Rolling(window) => window.has_reserve(),
+            Kind::Pool(day) => day.reserve.of(day.quota) > 0,
+            Kind::Gate => false,
+        };
+        let waiting = cell.waiting_in_lanes(MOST_COUNTED);
+        let Some(lease) = &cell.lease else {
+            return Slots::default();
+        };
+        let idle = lease.idle();
+        if !reserved {
+            // All slots are alike: those of `Bulk` are good for both.
+            return Slots {
+                bulk: waiting.all().saturating_sub(idle.all()),
+                interactive: 0,
+            };
+        }
+        let spare_bulk = idle.bulk.saturating_sub(waiting.bulk);
+        Slots {
+            bulk: waiting.bulk.saturating_sub(idle.bulk),
+            interactive: waiting
+                .interactive
+                .saturating_sub(idle.interactive)
+                .saturating_sub(spare_bulk),
+        }
+    }
+
+    /// What a member says now; `None` if it has nothing to say.
+    fn make_call(&mut self, now: Now, member: u32) -> Option<Call> {
+        let is_paused = self.is_paused(now, member);
+        let leases = self.leases.as_mut()?;
+        let fleet = leases.fleet;
+        let state = leases.member_mut(member);
+        let (key, join, apart) = (state.key, state.join, state.apart);
+        let cells = state.cells.clone();
+        let pauses = std::mem::take(&mut state.pauses);
+        let mut limits = Vec::new();
+        let mut has_reason = !pauses.is_empty();
+        for id in cells {
+            let missing = match is_paused {
+                true => Slots::default(),
+                false => self.missing(now, id),
+            };
+            let first = self.first_window(id);
+            let (cell, kind) = self.table.cell_mut(id);
+            cell.expire(now, kind);
+            let rule = shared_rule(cell, kind, first)?;
+            let window = window_of(kind);
+            let quota = kind.quota().unwrap_or_default();
+            let limit = cell.limit()?;
+            if join != Join::Member {
+                cell.prepare_to_join(now.tick, join);
+            }
+            let (used, is_pool) = (cell.used(), matches!(kind, Kind::Pool(_)));
+            let Some(lease) = &mut cell.lease else {
+                continue;
+            };
+            let idle = lease.idle();
+            has_reason |= !idle.is_empty()
+                || !lease.in_use().is_empty()
+                || lease.has_news()
+                || lease.appetite().is_waiting();
+            let want = lease
+                .appetite_mut()
+                .want(missing, !idle.is_empty(), fleet.count <= 1);
+            let mut spare = lease.appetite_mut().ahead(now.tick, quota);
+            let mut returned = Slots::default();
+            if want.is_empty() {
+                let keep = lease.appetite_mut().keep(now.tick, quota);
+                returned = lease.give_back(now.tick, keep, window);
+                spare = 0;
+            }
+            has_reason |= !want.is_empty();
+            let cap = apart.and_then(|_| lease.cap(now.tick));
+            let left = lease.idle().all();
+            limits.push(LimitCall {
+                limit,
+                rule,
+                held: lease.in_use(),
+                own: if is_pool {
+                    0
+                } else {
+                    used.saturating_add(left)
+                },
+                cap: cap.map(|cap| cap.saturating_sub(if is_pool { used } else { 0 })),
+                want,
+                spare: spare.saturating_sub(left),
+                returned,
+                settled: std::mem::take(&mut lease.settled),
+                told: lease.told.take(),
+                seen: lease.seen.take(),
+            });
+            lease.asked = true;
+        }
+        if !has_reason {
+            self.no_call(member);
+            return None;
+        }
+        let leases = self.leases.as_mut()?;
+        let seq = leases.next_seq();
+        let state = leases.member(member);
+        let length = |until: Tick| until.since(now.tick);
+        Some(Call {
+            key,
+            seq,
+            last: state.last,
+            answered: state.answered,
+            born: state.born,
+            join,
+            made: now.tick,
+            limits,
+            pauses: pauses
+                .into_iter()
+                .map(|(subject, until)| (subject, until.map(length)))
+                .collect(),
+        })
+    }
+
+    fn no_call(&mut self, member: u32) {
+        let Some(leases) = &self.leases else {
+            return;
+        };
+        for id in leases.member(member).cells.clone() {
+            if let Some(lease) = &mut self.table.cell_mut(id).0.lease {
+                lease.asked = false;
+            }
+        }
+    }
+
+    fn first_window(&self, id: CellId) -> crate::plan::FirstWindow {
+        let limit = self.table.cell(id).limit().unwrap_or_default();
+        let first = self
+            .leases
+            .as_ref()
+            .and_then(|leases| leases.first.get(limit));
+        first.copied().unwrap_or_default()
+    }
+}
+
+/// How long a slot cools; a pool's are told a little later.
+pub(super) fn window_of(kind: &Kind) -> Duration {
+    match kind {
+        Kind::Rolling(window) => window.length,
+        _ => TELL_POOL * TELL,
+    }
+}
+
+fn shared_rule(
+    cell: &mut Cell,
+    kind: &Kind,
+    first: crate::plan::FirstWindow,
+) -> Option<SharedRule> {
+    match kind {
+        Kind::Rolling(window) => Some(SharedRule::Rolling {
+            quota: window.quota,
+            unreserved: window.unreserved(window.quota),
+            window: window.length,
+            first,
+        }),
+        Kind::Pool(_) => {
+            let (pool, day) = cell.pool(kind)?;
+            let reset = pool.reset();
+            Some(SharedRule::Pool {
+                quota: day.quota,
+                unreserved: day.quota.saturating_sub(day.reserve.of(day.quota)),
+                resets: [reset, day.zone.next_reset(reset)],
+            })
+        }
+        Kind::Gate => None,
+    }
+}

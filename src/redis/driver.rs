@@ -1,0 +1,283 @@
+//! The task that carries calls to the store and answers back. Requests never wait for it, only for slots.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use redis::Value;
+use tokio::select;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::count::{Count, count};
+use super::error::RedisError;
+use super::health::Health;
+use super::ledger::{RedisLedger, Store, middle};
+use super::members::Beat;
+use super::script;
+use crate::Quota;
+use crate::clock::Clock;
+use crate::core::lease::{Call, Members};
+use crate::quota::Borrower;
+
+/// So many calls are under way at a time, on one connection.
+const MOST_CALLS: usize = 64;
+
+/// The clock of timers has no finer steps.
+const GRAIN: Duration = Duration::from_millis(1);
+
+impl RedisLedger {
+    /// Begins to carry the calls of a quota, until its last handle is gone.
+    pub(crate) fn serve(self, quota: &Quota) {
+        if let Some(borrower) = Borrower::of(quota) {
+            let runtime = self.runtime.clone();
+            runtime.spawn(Driver::new(self.store, borrower).run());
+        }
+    }
+}
+
+type Answered = Result<(Value, bool), RedisError>;
+
+/// What is under way.
+struct Message {
+    began: Instant,
+    /// That, or else a heartbeat.
+    call: Option<Call>,
+}
+
+struct Driver {
+    store: Arc<Store>,
+    borrower: Borrower,
+    tasks: JoinSet<Answered>,
+    under_way: HashMap<Id, Message>,
+    /// Whether a heartbeat is among them.
+    beats: bool,
+    last_beat: Instant,
+    /// How long after that the next one is due.
+    pause: Duration,
+    health: Health,
+    /// When this member joined, as the store said.
+    joined: u64,
+    members: Option<Members>,
+}
+
+impl Driver {
+    fn new(store: Arc<Store>, borrower: Borrower) -> Self {
+        Self {
+            store,
+            borrower,
+            tasks: JoinSet::new(),
+            under_way: HashMap::new(),
+            beats: false,
+            last_beat: Clock::instant_now(),
+            pause: Duration::ZERO,
+            health: Health::Fine,
+            joined: 0,
+            members: None,
+        }
+    }
+
+    async fn run(mut self) {
+        while !self.borrower.has_left() {
+            let next = self.send();
+            let event = {
+                let wake_at = sleep_until(next);
+                select! {
+                    done = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => done,
+                    () = self.borrower.woken() => None,
+                    () = wake_at => None,
+                }
+            };
+            if let Some(done) = event {
+                self.done(done);
+            }
+        }
+        self.leave().await;
+    }
+
+    /// Sends what is due. Gives when to look again if nothing happens.
+    fn send(&mut self) -> Instant {
+        let now = Clock::instant_now();
+        let beat_at = self.last_beat + self.pause;
+        if !self.beats && beat_at <= now {
+            self.send_beat(now);
+        }
+        let calls = self.under_way.len() - usize::from(self.beats);
+        let most = match self.health.is_gone() {
+            true => 0,
+            false => MOST_CALLS.saturating_sub(calls),
+        };
+        let Some((calls, next)) = self.borrower.calls(most) else {
+            // The ledger is on its way.
+            return now + GRAIN;
+        };
+        calls.into_iter().for_each(|call| self.send_call(now, call));
+        let next = next.map(|next| self.borrower.instant(next).max(now + GRAIN));
+        let beat_at = match self.beats {
+            true => None,
+            false => Some(self.last_beat + self.pause),
+        };
+        let earliest = [next, beat_at].into_iter().flatten().min();
+        earliest.unwrap_or(now + self.store.sharing.lease)
+    }
+
+    fn send_call(&mut self, now: Instant, call: Call) {
+        count(&self.count().calls);
+        let store = self.store.clone();
+        let Store {
+            member,
+            sharing,
+            prefix,
+            ..
+        } = &*store;
+        let names = self.borrower.names();
+        let args = script::arguments(&call, member, sharing, names, self.borrower.now());
+        let record = script::record(prefix, call.key);
+        let store = self.store.clone();
+        let call = Message {
+            began: now,
+            call: Some(call),
+        };
+        let task = async move { store.connection.run(&store.step, &record, &args).await };
+        self.under_way.insert(self.tasks.spawn(task).id(), call);
+    }
+
+    fn send_beat(&mut self, now: Instant) {
+        count(&self.count().heartbeats);
+        let (store, joined) = (self.store.clone(), self.joined);
+        let is_gone = self.health.is_gone();
+        let task = async move {
+            if is_gone {
+                store.connection.establish().await?;
+            }
+            store.beat(joined, false).await
+        };
+        self.beats = true;
+        self.last_beat = now;
+        let beat = Message {
+            began: now,
+            call: None,
+        };
+        self.under_way.insert(self.tasks.spawn(task).id(), beat);
+    }
+
+    fn done(&mut self, done: Result<(Id, Answered), JoinError>) {
+        // That it panicked is not known to happen; the call must come back all the same.
+        let (id, answered) = done.unwrap_or_else(|error| {
+            let lost = RedisError::malformed("the client broke off");
+            (error.id(), Err(lost))
+        });
+        let Some(Message { began, call }) = self.under_way.remove(&id) else {
+            return;
+        };
+        if matches!(answered, Ok((_, true))) {
+            count(&self.count().scripts);
+        }
+        let answered = answered.map(|(value, _)| value);
+        match call {
+            Some(call) => self.call_done(began, call, answered),
+            None => self.beat_done(began, answered),
+        }
+        self.pause = self.health.pause(self.store.sharing.lease, fastrand::f64());
+    }
+
+    fn call_done(&mut self, began: Instant, call: Call, answered: Result<Value, RedisError>) {
+        let read = |value| {
+            let answer = script::answer(value, &call, self.borrower.names());
+            answer.map_err(|_| RedisError::malformed("a call for slots"))
+        };
+        match answered.and_then(read) {
+            Ok(answer) => {
+                self.borrower.answered(call, answer);
+                self.answered(false, began);
+            }
+            Err(error) => {
+                self.borrower.unanswered(call);
+                self.failed(false, began, &error);
+            }
+        }
+    }
+
+    fn beat_done(&mut self, began: Instant, answered: Result<Value, RedisError>) {
+        self.beats = false;
+        match answered.and_then(Beat::read) {
+            Ok(beat) => {
+                self.joined = beat.joined;
+                let arrived = Clock::instant_now();
+                self.borrower.set_wall(beat.time, middle(began, arrived));
+                let members = beat.members(self.members);
+                if self.members.replace(members) != Some(members) {
+                    self.borrower.set_members(members);
+                }
+                self.answered(true, began);
+            }
+            Err(error) => self.failed(true, began, &error),
+        }
+    }
+
+    fn answered(&mut self, is_beat: bool, began: Instant) {
+        let now = Clock::instant_now();
+        if let Some(gone_for) = self.health.answered(is_beat, began, now) {
+            self.count().is_gone.store(false, Ordering::Relaxed);
+            self.borrower.store_back();
+            tracing::info!(
+                target: "tower_quota::store_back",
+                after = gone_for.as_secs_f64(),
+            );
+        }
+    }
+
+    fn failed(&mut self, is_beat: bool, began: Instant, error: &RedisError) {
+        count(&self.count().failures);
+        let now = Clock::instant_now();
+        if self.health.failed(is_beat, began, now) {
+            count(&self.count().outages);
+            self.count().is_gone.store(true, Ordering::Relaxed);
+            self.borrower.store_gone();
+            tracing::warn!(
+                target: "tower_quota::store_gone",
+                policy = ?self.store.sharing.on_outage,
+                %error,
+            );
+        }
+        if self.health.is_gone() && is_beat {
+            self.last_beat = now;
+            self.store.connection.forget();
+        }
+    }
+
+    fn count(&self) -> &Count {
+        self.borrower.count()
+    }
+
+    /// What is under way comes to its end, and what is lent and not used goes back, as far as that is possible in short time.
+    async fn leave(mut self) {
+        let end = Clock::instant_after(self.store.bound * 4);
+        let _ = timeout_at(end, self.say_farewell()).await;
+    }
+
+    async fn say_farewell(&mut self) {
+        self.drain(0).await;
+        if self.health.is_gone() {
+            return;
+        }
+        for call in self.borrower.farewell() {
+            self.drain(MOST_CALLS - 1).await;
+            self.send_call(Clock::instant_now(), call);
+        }
+        self.drain(0).await;
+        count(&self.count().heartbeats);
+        // Nobody is left to be told that it failed.
+        let _ = self.store.beat(self.joined, true).await;
+    }
+
+    /// Until no more than so many messages are under way.
+    async fn drain(&mut self, most: usize) {
+        while self.tasks.len() > most {
+            if let Some(done) = self.tasks.join_next_with_id().await {
+                self.done(done);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Who shares the store: a heartbeat, as a script.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redis::Value;
+
+use super::error::RedisError;
+use crate::core::lease::Members;
+
+/// What the script does; it wants a clock before it.
+pub(super) const BEAT: &str = include_str!("members.lua");
+
+/// The key under which the members are. What is in braces decides of the hash slot in a cluster.
+pub(super) fn record(prefix: &str) -> String {
+    format!("{prefix}:{{members}}")
+}
+
+/// The arguments of the script. `joined` is what the store said last time, or zero.
+pub(super) fn arguments(member: &str, lease: Duration, joined: u64, leaves: bool) -> Vec<Vec<u8>> {
+    let figures = [lease.as_micros().to_string(), joined.to_string()];
+    let [lease, joined] = figures.map(String::into_bytes);
+    let leaves = if leaves { b"1" } else { b"0" };
+    vec![member.as_bytes().to_vec(), lease, joined, leaves.to_vec()]
+}
+
+/// What the store says of all members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Beat {
+    /// The store's clock.
+    pub(super) time: SystemTime,
+    count: u32,
+    rank: u32,
+    /// When this member joined, in microseconds since 1970.
+    pub(super) joined: u64,
+    /// How long this member has been one.
+    known_for: Duration,
+    /// How long the store has kept the list.
+    kept_for: Duration,
+    /// The longest lease of all members: each of them asks that often.
+    lease: Duration,
+    /// Whether the list takes the place of one that was lost.
+    is_second: bool,
+}
+
+impl Beat {
+    /// Reads what the script has answered.
+    pub(super) fn read(value: Value) -> Result<Self, RedisError> {
+        let figures: Option<Vec<u64>> = match value {
+            Value::Array(items) => items.into_iter().map(figure).collect(),
+            _ => None,
+        };
+        let Some(&[now, count, rank, joined, begun, lease, survivors]) = figures.as_deref() else {
+            return Err(RedisError::malformed("a heartbeat"));
+        };
+        let since = |then: u64| Duration::from_micros(now.saturating_sub(then));
+        Ok(Self {
+            time: UNIX_EPOCH + Duration::from_micros(now),
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+            rank: u32::try_from(rank).unwrap_or(u32::MAX),
+            joined,
+            known_for: since(joined),
+            kept_for: since(begun),
+            lease: Duration::from_micros(lease),
+            is_second: survivors > 0,
+        })
+    }
+
+    /// Who shares the store.
+    ///
+    /// All ask once in a lease, and a little later if one call fails: after two leases a list is whole, and all know of a member. Until
+    /// a list is whole that was begun because the last one was lost, what was known before counts. So a member that joined meanwhile
+    /// waits one lease more, for all to turn to the new list.
+    pub(super) fn members(&self, before: Option<Members>) -> Members {
+        let known_after = self.lease * if self.is_second { 3 } else { 2 };
+        let present = Members {
+            count: self.count,
+            rank: self.rank,
+            known: self.known_for >= known_after,
+        };
+        match before.filter(|before| before.known && self.kept_for < self.lease * 2) {
+            Some(before) => before,
+            None => present,
+        }
+    }
+}
+
+fn figure(value: Value) -> Option<u64> {
+    match value {
+        Value::Int(figure) => u64::try_from(figure).ok(),
+        _ => None,
+    }
+}
