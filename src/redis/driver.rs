@@ -14,11 +14,11 @@ use super::count::{Count, count};
 use super::error::RedisError;
 use super::health::Health;
 use super::ledger::{RedisLedger, Store, middle};
-use super::members::Beat;
+use super::members::{Beat, Membership};
 use super::script;
 use crate::Quota;
 use crate::clock::Clock;
-use crate::core::lease::{Call, Members};
+use crate::core::lease::Call;
 use crate::quota::Borrower;
 
 /// So many calls are under way at a time, on one connection.
@@ -57,9 +57,7 @@ struct Driver {
     /// How long after that the next one is due.
     pause: Duration,
     health: Health,
-    /// When this member joined, as the store said.
-    joined: u64,
-    members: Option<Members>,
+    membership: Membership,
 }
 
 impl Driver {
@@ -73,8 +71,7 @@ impl Driver {
             last_beat: Clock::instant_now(),
             pause: Duration::ZERO,
             health: Health::Fine,
-            joined: 0,
-            members: None,
+            membership: Membership::default(),
         }
     }
 
@@ -145,7 +142,7 @@ impl Driver {
 
     fn send_beat(&mut self, now: Instant) {
         count(&self.count().heartbeats);
-        let (store, joined) = (self.store.clone(), self.joined);
+        let (store, joined) = (self.store.clone(), self.membership.joined);
         let is_gone = self.health.is_gone();
         let task = async move {
             if is_gone {
@@ -203,11 +200,9 @@ impl Driver {
         self.beats = false;
         match answered.and_then(Beat::read) {
             Ok(beat) => {
-                self.joined = beat.joined;
                 let arrived = Clock::instant_now();
                 self.borrower.set_wall(beat.time, middle(began, arrived));
-                let members = beat.members(self.members);
-                if self.members.replace(members) != Some(members) {
+                if let Some(members) = self.membership.hear(&beat) {
                     self.borrower.set_members(members);
                 }
                 self.answered(true, began);
@@ -269,7 +264,7 @@ impl Driver {
         self.drain(0).await;
         count(&self.count().heartbeats);
         // Nobody is left to be told that it failed.
-        let _ = self.store.beat(self.joined, true).await;
+        let _ = self.store.beat(self.membership.joined, true).await;
     }
 
     /// Until no more than so many messages are under way.

@@ -245,7 +245,7 @@ end
 -- The part of the quota up to which this member may go, where others want some, too: all get what they want up to a level at which
 -- the quota is used up.
 local function fair(c, quota)
-    local mine = c.own + c.want_b + c.want_i
+    local mine = c.soon + c.want_b + c.want_i
     local wanted, sum, others = { mine }, mine, false
     for other, m in pairs(S.m) do
         local w = m.w[c.name]
@@ -282,21 +282,19 @@ local function lend(c, l, h, a, free, free_bulk, room, spare)
 end
 
 -- Lends what becomes free soon: the slots change owner while they cool, so that there are never more. The first ones pay for what is
--- used beyond the quota. As they become free this member has fewer, too: its part of them, as far as anybody knows. Gives the time of
--- the first that is not lent.
-local function lend_ahead(c, l, h, a, free, free_bulk, room, part)
+-- used beyond the quota. Gives the time of the first that is not lent.
+local function lend_ahead(c, l, h, a, free, free_bulk, room)
     local far = now + min(floor(l.w / FAR), floor(lease / 2))
     local cooling, rest, next_ready, is_lent = l.c, {}, -1, false
     local e, count = 1, #cooling
     while e <= count do
         local eb, ei = cooling[e + 1], cooling[e + 2]
         local ready = release(l, cooling[e])
-        if next_ready >= 0 and (ready > far or c.want_b + c.want_i == 0) then break end
-        free, free_bulk, room = free + eb + ei, free_bulk + eb, room + (eb + ei) * part
+        if next_ready >= 0 and (ready > far or room <= 0 or c.want_b + c.want_i == 0) then break end
+        free, free_bulk = free + eb + ei, free_bulk + eb
         if ready <= far then
-            local most = min(free, floor(room), eb + ei)
-            local i = max(0, min(c.want_i, most))
-            local b = max(0, min(c.want_b, most - i, free_bulk))
+            local i = max(0, min(c.want_i, free, room, eb + ei))
+            local b = max(0, min(c.want_b, free - i, room - i, free_bulk, eb + ei - i))
             if i + b > 0 then
                 is_lent = true
                 hold(l, h, b, i)
@@ -369,21 +367,21 @@ local function rolling(c, l, h, a)
         if has_gaps then l.k = 1 end
     end
     local level, others = fair(c, quota)
-    local room, spare, part = level - c.own, c.spare, 0
-    if others then
-        spare, part = 0, c.own / max(1, l.hb + l.hi + l.s)
-    else
-        room = quota
-    end
+    local room, spare = max(0, level - c.own), others and 0 or c.spare
+    local room_ahead = max(0, level - c.soon)
+    if not others then room, room_ahead = min(room, c.most + spare), min(room_ahead, c.most) end
     local ends = told_by + (c.first == EMPTY and 0 or l.w + LATE)
     has_gaps = has_gaps and now < ends and not (l.k and c.first == PROBE)
     if has_gaps then
         local probe = c.first == PROBE and now >= told_by and l.hb + l.hi == 0 and 1 or 0
-        room, spare, part = min(room, max(c.cap - c.own, probe)), 0, 0
+        room, spare = min(room, max(c.cap - c.own, probe)), 0
+        room_ahead = min(room_ahead, max(c.cap - c.soon, 0))
     end
     local free, free_bulk = quota - l.hb - l.hi - l.s, unreserved - l.hb - l.sb
-    free, free_bulk, room = lend(c, l, h, a, free, free_bulk, room, spare)
-    a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room, part), thaws[c.name])
+    local left
+    free, free_bulk, left = lend(c, l, h, a, free, free_bulk, room, spare)
+    room_ahead = max(0, room_ahead - (room - left))
+    a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room_ahead), thaws[c.name])
     if has_gaps then
         a.r = 1
         a.n = sooner(a.n, c.first == PROBE and now < told_by and told_by or ends)
@@ -441,7 +439,7 @@ for n = 1, int() do
         c.reset1, c.reset2, c.share = int(), int(), 1 / 16
     end
     local held_b, held_i = int(), int()
-    c.own, c.cap, c.want_b, c.want_i, c.spare = int(), int(), int(), int(), int()
+    c.own, c.soon, c.cap, c.want_b, c.want_i, c.most, c.spare = int(), int(), int(), int(), int(), int(), int()
     local returned_b, returned_i = int(), int()
     c.told, c.told_age, c.seen, c.seen_expired, c.seen_age = int(), int(), int(), int(), int()
     c.settled = {}
@@ -472,7 +470,7 @@ for n = 1, int() do
     if l.c then rolling(c, l, h, a) else pool(c, l, h, a) end
     local granted = 0
     for i = 1, #a.g, 3 do granted = granted + a.g[i + 1] + a.g[i + 2] end
-    me.w[c.name] = { c.want_b + c.want_i, l.c and c.own + granted or 0 }
+    me.w[c.name] = { c.want_b + c.want_i, l.c and c.soon + granted or 0 }
     answer[n] = a
 end
 me.a = answer

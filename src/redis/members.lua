@@ -1,7 +1,7 @@
--- A heartbeat. `clock()` stands before this text: microseconds, from Redis.
+-- A heartbeat. `clock()` and `uptime()` stand before this text: microseconds and seconds, from Redis.
 --
 -- The record is one value with one time to live:
---   b  when it was begun      s  whether somebody was a member before
+--   b  when it was begun      s  whether it may take the place of one that was lost
 --   m  members: j since when, l its lease, e until when it counts if it says nothing
 
 local id, lease, since, leaves = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
@@ -9,7 +9,10 @@ local now = clock()
 
 local raw = redis.call('GET', KEYS[1])
 local read, S = pcall(cmsgpack.unpack, raw or '')
-if not raw or not read or type(S) ~= 'table' or type(S.m) ~= 'table' then S = { b = now, m = {} } end
+if not raw or not read or type(S) ~= 'table' or type(S.m) ~= 'table' then
+    -- A server that was started just now may have lost one.
+    S = { b = now, s = uptime() * 1000000 < 3 * lease, m = {} }
+end
 if S.b > now then S.b = now end
 
 local longest = lease

@@ -15,7 +15,7 @@ pub(super) fn record(prefix: &str) -> String {
     format!("{prefix}:{{members}}")
 }
 
-/// The arguments of the script. `joined` is what the store said last time, or zero.
+/// The arguments of the script. For `joined` see [`Membership`].
 pub(super) fn arguments(member: &str, lease: Duration, joined: u64, leaves: bool) -> Vec<Vec<u8>> {
     let figures = [lease.as_micros().to_string(), joined.to_string()];
     let [lease, joined] = figures.map(String::into_bytes);
@@ -31,14 +31,14 @@ pub(super) struct Beat {
     count: u32,
     rank: u32,
     /// When this member joined, in microseconds since 1970.
-    pub(super) joined: u64,
+    joined: u64,
     /// How long this member has been one.
     known_for: Duration,
     /// How long the store has kept the list.
     kept_for: Duration,
     /// The longest lease of all members: each of them asks that often.
     lease: Duration,
-    /// Whether the list takes the place of one that was lost.
+    /// Whether the list may take the place of one that was lost.
     is_second: bool,
 }
 
@@ -64,23 +64,40 @@ impl Beat {
             is_second: survivors > 0,
         })
     }
+}
 
-    /// Who shares the store.
+/// What this process knows of itself as a member, from one heartbeat to the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Membership {
+    /// When it joined, in microseconds since 1970, if all others must know it; zero otherwise. Told to a store that has lost its list.
+    pub(super) joined: u64,
+    members: Option<Members>,
+}
+
+impl Membership {
+    /// Gives who shares the store, if that has changed.
     ///
     /// All ask once in a lease, and a little later if one call fails: after two leases a list is whole, and all know of a member. Until
-    /// a list is whole that was begun because the last one was lost, what was known before counts. So a member that joined meanwhile
-    /// waits one lease more, for all to turn to the new list.
-    pub(super) fn members(&self, before: Option<Members>) -> Members {
-        let known_after = self.lease * if self.is_second { 3 } else { 2 };
+    /// a list is whole that may have been begun because the last one was lost, what was known before counts. So a member that joined
+    /// meanwhile waits one lease more, for all to turn to the new list.
+    pub(super) fn hear(&mut self, beat: &Beat) -> Option<Members> {
+        let known_after = beat.lease * if beat.is_second { 3 } else { 2 };
+        let known = beat.known_for >= known_after;
+        // One that is alone on such a list is perhaps the first to come again.
+        let least = if beat.is_second && !known { 2 } else { 1 };
         let present = Members {
-            count: self.count,
-            rank: self.rank,
-            known: self.known_for >= known_after,
+            count: beat.count.max(least),
+            rank: beat.rank,
+            known,
         };
-        match before.filter(|before| before.known && self.kept_for < self.lease * 2) {
+        let is_whole = beat.kept_for >= beat.lease * 2;
+        let members = match self.members.filter(|before| before.known && !is_whole) {
             Some(before) => before,
             None => present,
-        }
+        };
+        self.joined = if members.known { beat.joined } else { 0 };
+        let before = self.members.replace(members);
+        Some(members).filter(|members| before != Some(*members))
     }
 }
 

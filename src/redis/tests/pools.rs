@@ -179,7 +179,7 @@ fn a_dead_members_requests_count_for_the_day() {
     let answer = two.says(&mut store, later, want(99));
     assert_eq!((answer.now(), answer.used), (40, 60));
     assert_eq!(
-        store.gone.unwrap().div_ceil(S),
+        store.gone().unwrap().div_ceil(S),
         (BEGIN + DAY).div_ceil(S) + 1
     );
 }
@@ -191,9 +191,7 @@ fn a_pool_that_was_lost_is_what_its_members_tell_again() {
     one.says(&mut store, BEGIN, want(0).settles(BEGIN, bulk(30)));
     two.says(&mut store, BEGIN, want(20));
     two.says(&mut store, BEGIN, want(0).settles(BEGIN, bulk(20)));
-    let Value::BulkString(copy) = store.command("GET", &[]).unwrap() else {
-        unreachable!("it is there");
-    };
+    let copy = store.contents();
     let tell = |member: &mut Member, store: &mut Store, used| {
         let lost = member.asks(store, BEGIN + S, vec![want(0)]);
         assert_eq!(lost.outcome, Outcome::Rejoin);
@@ -209,9 +207,7 @@ fn a_pool_that_was_lost_is_what_its_members_tell_again() {
     two.says(&mut store, BEGIN, want(0));
     one.says(&mut store, BEGIN, want(40));
     one.says(&mut store, BEGIN, want(0).settles(BEGIN, bulk(40)));
-    store
-        .command("SET", &[&copy, b"PX", b"10000000000"])
-        .unwrap();
+    store.put_back(&copy);
     let answer = one.asks(&mut store, BEGIN + S, vec![want(0)]);
     assert_eq!(answer.outcome, Outcome::Rejoin);
     let all = |used| want(0).settles(BEGIN + S, bulk(used));

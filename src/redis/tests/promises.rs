@@ -100,14 +100,14 @@ fn a_slot_that_is_free_soon_is_lent_before_and_never_twice() {
     let first = two.says(&mut store, BEGIN + 8 * S + MS, want(10));
     assert_eq!(first.later(), [(2 * S - MS + 1, 10)]);
     let later = BEGIN + 9 * S + MS;
-    let rest = one.says(&mut store, later, want(200).own(90));
+    let rest = one.says(&mut store, later, want(200).own(90).soon(0));
     assert_eq!(rest.later(), [(S - MS + 1, 50), (2 * S - MS + 1, 40)]);
     assert_eq!(rest.used, 100);
     // Who gives back what is not ready yet says when it is.
     let ready = BEGIN + W + 1;
     let back = want(0).settles(ready - W, bulk(10));
     assert_eq!(two.says(&mut store, later, back).used, 100);
-    let again = one.says(&mut store, later, want(200).own(90));
+    let again = one.says(&mut store, later, want(200).own(90).soon(90));
     assert_eq!(again.later(), [(S - MS + 2, 10)]);
 }
 
@@ -185,7 +185,7 @@ fn all_members_get_what_they_want_up_to_one_level() {
     for (member, wanted) in members.iter_mut().zip(wants).skip(1) {
         assert_eq!(member.says(&mut store, BEGIN, want(wanted)).now(), 0);
     }
-    let over = want(500).own(100).settles(BEGIN - 9 * S, bulk(100));
+    let over = want(500).own(100).soon(0).settles(BEGIN - 9 * S, bulk(100));
     let answer = members[0].says(&mut store, BEGIN, over);
     // 10 for the modest one, 30 for each of the others.
     assert_eq!((answer.now(), answer.later()), (0, vec![(S + 1, 30)]));
