@@ -134,7 +134,8 @@ impl Appetite {
             // Some are on their way; ask for more before the last of them is used.
             (Some(ready), _) if granted > 0 => ready.before(horizon / 4),
             _ if !is_short => now,
-            (_, Some(next)) if next > horizon => now.after(next - horizon / 2),
+            // As soon as most of what becomes free together can be leased: should the store be gone before, nobody could use it.
+            (_, Some(next)) if next > horizon => now.after(next - horizon / 8 * 7),
             (_, Some(_)) => now.after(horizon / 2),
             (_, None) => now.after(while_away),
         };

@@ -241,8 +241,7 @@ impl Ledger {
                 cell.prepare_to_join(now.tick, join);
             }
             let (used, is_pool) = (cell.used(), matches!(kind, Kind::Pool(_)));
-            let horizon = (window / HORIZON).min(sharing.lease / 2);
-            let used_soon = cell.used_at(now.tick.after(horizon), kind);
+            let used_soon = cell.used_at(now.tick.after(sharing.horizon(window)), kind);
             let Some(lease) = &mut cell.lease else {
                 continue;
             };
