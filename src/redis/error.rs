@@ -52,6 +52,11 @@ impl RedisError {
         }
     }
 
+    /// What was set cannot be used, as redis-rs says before it connects.
+    pub(super) fn config(error: &redis::RedisError) -> Self {
+        Self::new(RedisErrorKind::Config, harmless(error))
+    }
+
     pub(super) fn timed_out() -> Self {
         Self::new(RedisErrorKind::TimedOut, "")
     }

@@ -30,6 +30,28 @@ pub(super) struct Certificates {
     pub(super) client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+#[cfg(feature = "redis-tls")]
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+#[cfg(feature = "redis-tls")]
+impl Certificates {
+    /// What is no PEM at all would be taken for an empty list.
+    fn check(&self) -> Result<(), ConfigError> {
+        let is_missing = |pem: &[u8]| {
+            let mut texts = pem.windows(CERTIFICATE.len());
+            !texts.any(|text| text == CERTIFICATE)
+        };
+        let wrong = |field: &str| Err(ConfigError::new(field, "has no certificate in PEM"));
+        if matches!(&self.roots, Some(roots) if is_missing(roots)) {
+            return wrong("RedisOptions::root_certificates");
+        }
+        if matches!(&self.client, Some((client, _)) if is_missing(client)) {
+            return wrong("RedisOptions::client_certificate");
+        }
+        Ok(())
+    }
+}
+
 const PREFIX: &str = "tower-quota";
 const TIMEOUT: Duration = Duration::from_millis(250);
 const LEASE: Duration = Duration::from_secs(6);
@@ -162,6 +184,8 @@ impl RedisOptions {
         if self.request_timeout > LONGEST_TIME {
             return wrong("RedisOptions::request_timeout", "must be at most a day");
         }
+        #[cfg(feature = "redis-tls")]
+        self.certificates.check()?;
         Ok(())
     }
 
