@@ -227,6 +227,14 @@ impl Cell {
         }
     }
 
+    /// What will be used at `at` of what is used now, at most.
+    pub(super) fn used_at(&self, at: Tick, kind: &Kind) -> u32 {
+        match (&self.slots, kind) {
+            (Slots::Rolling(slots), Kind::Rolling(window)) => slots.used_at(at, window),
+            _ => self.used(),
+        }
+    }
+
     /// When something may change for the head of the queue; `None` when only a response can tell.
     pub(super) fn next_event(&self, now: Now, kind: &Kind) -> Option<Tick> {
         if let Some(until) = self.paused_until(now.tick) {

@@ -77,6 +77,18 @@ impl Rolling {
         self.held.saturating_add(self.cooling_slots)
     }
 
+    /// What will be used at `at` of what is used now, at most.
+    pub(super) fn used_at(&self, at: Tick, window: &Window) -> u32 {
+        let leaves = |entry: &&Cooling| window.release(entry.anchor) <= at;
+        let left: u32 = self
+            .cooling
+            .iter()
+            .take_while(leaves)
+            .map(|entry| entry.slots)
+            .sum();
+        self.used().saturating_sub(left)
+    }
+
     /// Used by all but `Interactive`.
     fn used_by_others(&self) -> u32 {
         let interactive = self.held_interactive + self.cooling_interactive;

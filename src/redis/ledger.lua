@@ -245,7 +245,7 @@ end
 -- The part of the quota up to which this member may go, where others want some, too: all get what they want up to a level at which
 -- the quota is used up.
 local function fair(c, quota)
-    local mine = c.own + c.want_b + c.want_i
+    local mine = c.soon + c.want_b + c.want_i
     local wanted, sum, others = { mine }, mine, false
     for other, m in pairs(S.m) do
         local w = m.w[c.name]
@@ -356,7 +356,7 @@ local function rolling(c, l, h, a)
     for i = 1, #c.settled, 3 do cool(l, now - c.settled[i], c.settled[i + 1], c.settled[i + 2]) end
     forget(l)
     -- All that is alive has told what it has when a lease has passed.
-    local has_gaps, told_by = S.rb ~= nil, (S.rb or now) + lease
+    local has_gaps, told_by = S.rb ~= nil, S.rb and S.rb + lease or now
     if c.seen >= 0 and join == MEMBER and now >= told_by then
         -- More than all members can have in the server's window is of others.
         local foreign = min(c.seen - l.hb - l.hi - l.s - max(0, l.x - c.seen_expired), c.quota)
@@ -368,15 +368,20 @@ local function rolling(c, l, h, a)
     end
     local level, others = fair(c, quota)
     local room, spare = max(0, level - c.own), others and 0 or c.spare
+    local room_ahead = max(0, level - c.soon)
+    if not others then room, room_ahead = min(room, c.most + spare), min(room_ahead, c.most) end
     local ends = told_by + (c.first == EMPTY and 0 or l.w + LATE)
     has_gaps = has_gaps and now < ends and not (l.k and c.first == PROBE)
     if has_gaps then
         local probe = c.first == PROBE and now >= told_by and l.hb + l.hi == 0 and 1 or 0
         room, spare = min(room, max(c.cap - c.own, probe)), 0
+        room_ahead = min(room_ahead, max(c.cap - c.soon, 0))
     end
     local free, free_bulk = quota - l.hb - l.hi - l.s, unreserved - l.hb - l.sb
-    free, free_bulk, room = lend(c, l, h, a, free, free_bulk, room, spare)
-    a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room), thaws[c.name])
+    local left
+    free, free_bulk, left = lend(c, l, h, a, free, free_bulk, room, spare)
+    room_ahead = max(0, room_ahead - (room - left))
+    a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room_ahead), thaws[c.name])
     if has_gaps then
         a.r = 1
         a.n = sooner(a.n, c.first == PROBE and now < told_by and told_by or ends)
@@ -434,7 +439,7 @@ for n = 1, int() do
         c.reset1, c.reset2, c.share = int(), int(), 1 / 16
     end
     local held_b, held_i = int(), int()
-    c.own, c.cap, c.want_b, c.want_i, c.spare = int(), int(), int(), int(), int()
+    c.own, c.soon, c.cap, c.want_b, c.want_i, c.most, c.spare = int(), int(), int(), int(), int(), int(), int()
     local returned_b, returned_i = int(), int()
     c.told, c.told_age, c.seen, c.seen_expired, c.seen_age = int(), int(), int(), int(), int()
     c.settled = {}
@@ -465,7 +470,7 @@ for n = 1, int() do
     if l.c then rolling(c, l, h, a) else pool(c, l, h, a) end
     local granted = 0
     for i = 1, #a.g, 3 do granted = granted + a.g[i + 1] + a.g[i + 2] end
-    me.w[c.name] = { c.want_b + c.want_i, l.c and c.own + granted or 0 }
+    me.w[c.name] = { c.want_b + c.want_i, l.c and c.soon + granted or 0 }
     answer[n] = a
 end
 me.a = answer

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::wire::{LimitAnswer, Slots};
+use super::wire::{HORIZON, LimitAnswer, Slots};
 use crate::core::tick::Tick;
 
 /// A call asks for so many slots at first. As long as all of them are granted, the next one may ask for twice as many: processes that
@@ -18,8 +18,6 @@ const MOST_AHEAD: u32 = 256;
 const PART: u32 = 8;
 const SHORTEST_RETRY: Duration = Duration::from_millis(20);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
-/// Slots are leased this part of a window before they are free. The same as in the store's script.
-const HORIZON: u32 = 5;
 /// What others want is given back so soon.
 const SOON: Duration = Duration::from_millis(10);
 
@@ -55,19 +53,23 @@ impl Appetite {
         self.companions = self.companions.saturating_add(1);
     }
 
-    /// So many slots it wants for those who wait, `missing` beyond what it has; `alone` if no other process is known.
-    pub(in crate::core) fn want(&mut self, missing: Slots, has_idle: bool, alone: bool) -> Slots {
+    /// So many slots it wants for those who wait, `missing` beyond what it has.
+    pub(in crate::core) fn want(&mut self, missing: Slots, has_idle: bool) -> Slots {
         let companions = std::mem::take(&mut self.companions);
         let mut want = missing;
         if want.is_empty() && !has_idle {
             want.bulk = companions.min(FIRST);
         }
         self.unmet = !want.is_empty();
-        let most = match alone {
+        want
+    }
+
+    /// The most that it takes at once; `alone` if no other process is known.
+    pub(in crate::core) fn most(&self, alone: bool) -> u32 {
+        match alone {
             true => u32::MAX,
             false => self.burst.max(FIRST),
-        };
-        want.split(most)
+        }
     }
 
     /// How many slots should be at hand for those who will come.
@@ -89,11 +91,13 @@ impl Appetite {
         if wanted > 1 { wanted.min(most) } else { 0 }
     }
 
-    /// The store has answered a call that wanted `wanted`. `last_ready` is when the last leased slot is ready.
+    /// The store has answered a call. It wanted `wanted` and no more than `most`; `last_ready` is when the
+    /// last leased slot is ready.
     pub(in crate::core) fn answered(
         &mut self,
         now: Tick,
         wanted: u32,
+        most: u32,
         answer: &LimitAnswer,
         window: Duration,
         last_ready: Option<Tick>,
@@ -107,20 +111,25 @@ impl Appetite {
             .iter()
             .map(|granted| granted.slots.all())
             .sum();
-        let is_short = granted < wanted;
-        let burst = self.burst.max(FIRST);
+        // Where others want some, it has got its part.
+        let most = if answer.contended { u32::MAX } else { most };
+        let is_short = granted < wanted.min(most);
         self.burst = match is_short {
-            false if wanted >= burst => burst.saturating_mul(2),
-            false => burst,
-            true => granted.saturating_mul(2).max(FIRST),
+            false if wanted >= most => granted.saturating_mul(2),
+            false => self.burst,
+            true => granted.saturating_mul(2),
         };
         let horizon = window / HORIZON;
         let later = last_ready.filter(|ready| *ready > now);
         let while_away = jittered((window / PART).clamp(SHORTEST_RETRY, LONGEST_RETRY));
         self.retry = match (later, answer.next) {
             _ if answer.recovering => now.after(while_away),
+            // There may be as many again.
+            _ if granted < wanted && !is_short => now,
             // All that others have not got is on its way here; what is in flight will take a window to come back.
             (Some(ready), None) if granted > 0 && is_short => ready.after(while_away),
+            // This was its part of all that becomes free within the horizon; ask for the next before that is over.
+            (Some(_), _) if granted > 0 && is_short => now.after(jittered(horizon / 3 * 2)),
             // Some are on their way; ask for more before the last of them is used.
             (Some(ready), _) if granted > 0 => ready.before(horizon / 4),
             _ if !is_short => now,

@@ -18,5 +18,6 @@ pub(super) use self::held::{Gate, Lease, Share};
 pub(super) use self::members::{Leases, Member};
 pub use self::sharing::{Members, OnOutage, Sharing};
 pub use self::wire::{
-    Answer, Call, Granted, Join, LimitAnswer, LimitCall, Outcome, Seen, Settled, SharedRule, Slots,
+    Answer, Call, Granted, HORIZON, Join, LimitAnswer, LimitCall, Outcome, Seen, Settled,
+    SharedRule, Slots,
 };

@@ -7,6 +7,9 @@ use crate::core::place::Subject;
 use crate::core::tick::Tick;
 use crate::plan::{FirstWindow, Lane};
 
+/// Slots are leased up to this part of a window before they are free; a record does so, too, for half a lease at most.
+pub const HORIZON: u32 = 5;
+
 /// A number of slots for each lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slots {
@@ -117,11 +120,15 @@ pub struct LimitCall {
     pub held: Slots,
     /// What the member has in the window or leased: its part in the use of the limit.
     pub own: u32,
+    /// What will be left of that by the time up to which slots are leased [in advance](HORIZON).
+    pub soon: u32,
     /// The most that `own` may become while the store's record [may lack something](LimitAnswer::recovering); `None` when the
     /// member has no right to anything then.
     pub cap: Option<u32>,
     /// So many slots it wants for those who wait.
     pub want: Slots,
+    /// No more than so many are leased to it now, unless others are known to want some: then each gets its part.
+    pub most: u32,
     /// So many more it would like if nobody else wants them: for those who will come.
     pub spare: u32,
     /// Slots that are free at once.

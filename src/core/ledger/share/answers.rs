@@ -94,7 +94,7 @@ impl Ledger {
         let wanted = asked.want.all();
         lease
             .appetite_mut()
-            .answered(now.tick, wanted, told, window, last_ready);
+            .answered(now.tick, wanted, asked.most, told, window, last_ready);
         let mut news = None;
         match kind {
             Kind::Rolling(_) => {

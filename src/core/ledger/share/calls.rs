@@ -5,14 +5,11 @@ use std::time::Duration;
 use crate::core::cell::Cell;
 use crate::core::keys::Keys;
 use crate::core::kind::Kind;
-use crate::core::lease::{Call, Join, LimitCall, Member, SharedRule, Slots};
+use crate::core::lease::{Call, HORIZON, Join, LimitCall, Member, SharedRule, Slots};
 use crate::core::ledger::Ledger;
 use crate::core::place::CellId;
 use crate::core::tick::{Now, Tick};
 
-/// What has become of slots is told after this part of a window, if there is no other reason to call: a slot may be leased to others
-/// so long before it is free.
-const TELL: u32 = 5;
 /// A pool's count is told after so long.
 const TELL_POOL: Duration = Duration::from_secs(1);
 /// A member that holds slots calls so often in the length of its lease.
@@ -131,7 +128,8 @@ impl Ledger {
                 when = ask.max(retry);
             }
             if lease.has_news() {
-                let tell = (window / TELL).min(lease_time / BEATS);
+                // A slot may be leased to others so long before it is free.
+                let tell = (window / HORIZON).min(lease_time / BEATS);
                 when = when.min(lease.untold_since().after(tell));
             }
             if !idle.is_empty() && !missing {
@@ -206,7 +204,7 @@ impl Ledger {
     fn make_call(&mut self, now: Now, member: u32) -> Option<Call> {
         let is_paused = self.is_paused(now, member);
         let leases = self.leases.as_mut()?;
-        let fleet = leases.fleet;
+        let (fleet, sharing) = (leases.fleet, leases.sharing);
         let state = leases.member_mut(member);
         let (key, join, apart) = (state.key, state.join, state.apart);
         let cells = state.cells.clone();
@@ -229,6 +227,8 @@ impl Ledger {
                 cell.prepare_to_join(now.tick, join);
             }
             let (used, is_pool) = (cell.used(), matches!(kind, Kind::Pool(_)));
+            let horizon = (window / HORIZON).min(sharing.lease / 2);
+            let used_soon = cell.used_at(now.tick.after(horizon), kind);
             let Some(lease) = &mut cell.lease else {
                 continue;
             };
@@ -237,9 +237,8 @@ impl Ledger {
                 || !lease.in_use().is_empty()
                 || lease.has_news()
                 || lease.appetite().is_waiting();
-            let want = lease
-                .appetite_mut()
-                .want(missing, !idle.is_empty(), fleet.count <= 1);
+            let want = lease.appetite_mut().want(missing, !idle.is_empty());
+            let most = lease.appetite().most(fleet.count <= 1);
             let mut spare = lease.appetite_mut().ahead(now.tick, quota);
             let mut returned = Slots::default();
             if want.is_empty() {
@@ -259,8 +258,14 @@ impl Ledger {
                 } else {
                     used.saturating_add(left)
                 },
+                soon: if is_pool {
+                    0
+                } else {
+                    used_soon.saturating_add(left)
+                },
                 cap: cap.map(|cap| cap.saturating_sub(if is_pool { used } else { 0 })),
                 want,
+                most,
                 spare: spare.saturating_sub(left),
                 returned,
                 settled: std::mem::take(&mut lease.settled),
@@ -318,7 +323,7 @@ impl Ledger {
 pub(super) fn window_of(kind: &Kind) -> Duration {
     match kind {
         Kind::Rolling(window) => window.length,
-        _ => TELL_POOL * TELL,
+        _ => TELL_POOL * HORIZON,
     }
 }
 
