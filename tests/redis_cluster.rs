@@ -80,6 +80,25 @@ async fn scripts_are_told_to_the_node_that_lacks_them() {
 }
 
 #[tokio::test]
+async fn a_user_with_the_rights_that_are_documented_is_enough() {
+    let cluster = RedisCluster::start();
+    let rights = "on >secret resetkeys ~tower-quota:* resetchannels -@all +eval +evalsha +get +set +time +info +cluster|slots";
+    let mut command = vec!["ACL", "SETUSER", "quota"];
+    command.extend(rights.split(' '));
+    for node in &cluster.nodes {
+        node.cli(&command);
+    }
+    let url = |node: &RedisServer| format!("redis://quota:secret@127.0.0.1:{}", node.port());
+    let urls: Vec<_> = cluster.nodes.iter().map(url).collect();
+    let ledger = RedisLedger::connect_cluster(urls, options()).await;
+    let quota = Quota::shared(burst(10, 30 * SECOND), ledger.unwrap());
+    for token in 0..12 {
+        assert!(send(&quota, &format!("token-{token}"), 5 * SECOND).await);
+    }
+    assert_eq!(quota.shared_calls().failures, 0);
+}
+
+#[tokio::test]
 async fn a_cluster_that_is_not_there_is_told_soon() {
     let mut cluster = RedisCluster::start();
     let urls = cluster.urls();

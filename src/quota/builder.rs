@@ -73,7 +73,7 @@ impl QuotaBuilder {
 
     /// Sets what is assumed of the process before this one, which may have used the quota until a moment ago.
     ///
-    /// [`ColdStart::Probe`] at first for an [`Api`] whose responses somebody can read ([`Api::signals`]); for a bare [`Plan`] nothing is
+    /// [`ColdStart::Probe`] at first for an [`Api`] whose responses somebody can read ([`Api::signals`]); for a bare [`Plan`](crate::plan::Plan) nothing is
     /// assumed.
     #[must_use]
     pub fn cold_start(mut self, cold_start: ColdStart) -> Self {

@@ -137,8 +137,8 @@ impl Connection {
         *self.open() = None;
     }
 
-    /// Runs a script on one key within the time that a call may take; true if the server had to be told the script first, which is one
-    /// message more.
+    /// Runs a script on one key within the time that a call may take; true if the server had to be told the script first, which
+    /// is one message more.
     pub(super) async fn run(
         &self,
         script: &Script,

@@ -108,8 +108,8 @@ impl From<redis::RedisError> for RedisError {
     }
 }
 
-/// What the error says without what it was about: a server repeats the arguments of a command that it does not know, which may be a
-/// password.
+/// What the error says without what it was about: a server repeats the arguments of a command that it does not know, which may be
+/// a password.
 fn harmless(error: &redis::RedisError) -> String {
     let said = match (error.code(), error.detail()) {
         (Some(code), detail) => format!("{code} {}", detail.unwrap_or_default()),

@@ -42,17 +42,17 @@ pub(super) struct Store {
 }
 
 impl RedisLedger {
-    /// Connects to the server at `redis://[user][:password@]host[:port][/database]`; `rediss://` is the same with TLS and needs the
-    /// feature `redis-tls`, `unix:///path` is a socket of this machine. `valkey://` and `valkeys://` mean the same.
+    /// Connects to the server at `redis://[user][:password@]host[:port][/database]`; `rediss://` is the same with TLS and needs
+    /// the feature `redis-tls`, `unix:///path` is a socket of this machine. `valkey://` and `valkeys://` mean the same.
     ///
     /// Takes four times [`RedisOptions::timeout`] at most, but at least a second, and one such timeout more. From then on the
-    /// connection is made anew when it is lost, for as long as the [`Quota`](crate::Quota) lives. Must be called in a tokio runtime
-    /// with its time and I/O drivers enabled, which must outlive the quota: its calls to Redis run there.
+    /// connection is made anew when it is lost, for as long as the [`Quota`](crate::Quota) lives. Must be called in a tokio
+    /// runtime with its time and I/O drivers enabled, which must outlive the quota: its calls to Redis run there.
     ///
     /// # Errors
     ///
-    /// [`RedisError`] when an option or the URL makes no sense, nobody listens there or answers in time, the password is wrong, or the
-    /// user may not do what is needed.
+    /// [`RedisError`] when an option or the URL makes no sense, nobody listens there or answers in time, the password is wrong,
+    /// or the user may not do what is needed.
     ///
     /// # Cancel safety
     ///

@@ -85,9 +85,9 @@ impl RedisOptions {
     /// Sets the secret with which tokens and accounts are made unrecognizable before they go to Redis; the same in all processes.
     /// Must be set.
     ///
-    /// What stands in Redis is the HMAC-SHA256 (RFC 2104) of the token with this key, cut to 128 bits. Whoever reads Redis but does
-    /// not know the key can neither read a token there nor try whether a token that he has is one of them. That is as good as the
-    /// key is: 32 random bytes are best. A process with another key shares nothing with the others.
+    /// What stands in Redis is the HMAC-SHA256 (RFC 2104) of the token with this key, cut to 128 bits. Whoever reads Redis but
+    /// does not know the key can neither read a token there nor try whether a token that he has is one of them. That is as good
+    /// as the key is: 32 random bytes are best. A process with another key shares nothing with the others but limits of the whole app.
     #[must_use]
     pub fn key(mut self, key: impl Into<Vec<u8>>) -> Self {
         self.key = key.into();
@@ -118,9 +118,9 @@ impl RedisOptions {
         self
     }
 
-    /// Sets the longest that a request to the API is under way; 30 s at first, at most a day. What a process had in flight when it
-    /// died is free one window and so long after its lease ended. A request that takes longer than this is counted too early only
-    /// if its process has died.
+    /// Sets the longest that a request to the API is under way; 30 s at first, at most a day. What a process had in flight when
+    /// it died is free one window and so long after its lease ended. A request that takes longer than this is counted too early
+    /// only if its process has died.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
