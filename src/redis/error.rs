@@ -104,7 +104,10 @@ impl From<redis::RedisError> for RedisError {
             },
             _ => RedisErrorKind::Malformed,
         };
-        Self::new(kind, harmless(&error))
+        match kind {
+            RedisErrorKind::TimedOut => Self::timed_out(),
+            kind => Self::new(kind, harmless(&error)),
+        }
     }
 }
 
