@@ -243,27 +243,28 @@ for subject, till in pairs(S.p) do
 end
 
 -- The part of the quota up to which this member may go, where others want some, too: all get what they want up to a level at which
--- the quota is used up.
+-- the quota is used up. If it is not, the third result is this member's part of the rest.
 local function fair(c, quota)
     local mine = c.soon + c.want_b + c.want_i
-    local wanted, sum, others = { mine }, mine, false
+    local wanted, sum, others, count = { mine }, mine, false, 1
     for other, m in pairs(S.m) do
         local w = m.w[c.name]
         if other ~= id and w and m.e >= now then
             wanted[#wanted + 1] = w[1] + w[2]
             sum = sum + w[1] + w[2]
-            others = others or w[1] > 0
+            if w[1] > 0 then others, count = true, count + 1 end
         end
     end
-    if sum <= quota or not others then return quota, others end
+    if sum <= quota then return quota, others, floor((quota - sum) / count) end
+    if not others then return quota, others, 0 end
     table.sort(wanted)
     local left = quota
     for i, w in ipairs(wanted) do
         local level = left / (#wanted - i + 1)
-        if w >= level then return ceil(level), others end
+        if w >= level then return ceil(level), others, 0 end
         left = left - w
     end
-    return quota, others
+    return quota, others, 0
 end
 
 -- Lends what is free now, as far as it is wanted: `Interactive` first. A part of the rest for those who will come.
@@ -366,23 +367,23 @@ local function rolling(c, l, h, a)
         end
         if has_gaps then l.k = 1 end
     end
-    local level, others = fair(c, quota)
-    local room, spare = max(0, level - c.own), others and 0 or c.spare
+    local level, others, rest = fair(c, quota)
+    local ahead = min(c.spare, rest)
+    local room, spare = max(0, level - c.own), others and 0 or ahead
     local room_ahead = max(0, level - c.soon)
-    if not others then room, room_ahead = min(room, c.most + spare), min(room_ahead, c.most + spare) end
+    if not others then room, room_ahead = min(room, c.most + spare), min(room_ahead, c.most + ahead) end
     local ends = told_by + (c.first == EMPTY and 0 or l.w + LATE)
     has_gaps = has_gaps and now < ends and not (l.k and c.first == PROBE)
     if has_gaps then
         local probe = c.first == PROBE and now >= told_by and l.hb + l.hi == 0 and 1 or 0
         room, spare = min(room, max(c.cap - c.own, probe)), 0
-        room_ahead = min(room_ahead, max(c.cap - c.soon, 0))
+        room_ahead, ahead = min(room_ahead, max(c.cap - c.soon, 0)), 0
     end
     local free, free_bulk = quota - l.hb - l.hi - l.s, unreserved - l.hb - l.sb
     local left
     free, free_bulk, left = lend(c, l, h, a, free, free_bulk, room, spare)
     room_ahead = max(0, room_ahead - (room - left))
     -- For those who will come, too.
-    local ahead = min(spare, floor(quota / 8))
     c.want_b = c.want_b + ahead
     a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room_ahead), thaws[c.name])
     c.want_b = max(0, c.want_b - ahead)
@@ -478,6 +479,10 @@ for n = 1, int() do
     answer[n] = a
 end
 me.a = answer
+-- Whoever holds nothing loses nothing; he is remembered longer, because he has less reason to call.
+local holds = false
+for _, h in pairs(me.h) do holds = holds or h[1] + h[2] > 0 end
+if not holds then me.e = now + 2 * lease end
 
 if S.rb then
     local till = S.rb + lease

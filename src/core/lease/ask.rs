@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::wire::{HORIZON, LimitAnswer, Slots};
+use super::wire::{LimitAnswer, Slots};
 use crate::core::tick::Tick;
 
 /// A call asks for so many slots at first. As long as all of them are granted, the next one may ask for twice as many: processes that
@@ -19,7 +19,49 @@ const PART: u32 = 8;
 const SHORTEST_RETRY: Duration = Duration::from_millis(20);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 /// What others want is given back so soon.
-const SOON: Duration = Duration::from_millis(10);
+const SOON: Duration = Duration::from_millis(100);
+
+/// A horizon is looked at in so many steps.
+const STEPS: u32 = 4;
+/// A call is worth its while for so many slots, or for this part of those in use; for fewer it waits until so many steps of the
+/// horizon have passed.
+const WORTH: u32 = 5;
+const WORTHY_PART: u32 = 3;
+const MOST_STEPS: u32 = 3;
+
+/// When so many slots of ours will have come into the horizon that the store should be asked again; `used_at` tells how many are in
+/// use then of those that are now.
+pub(in crate::core) fn gathers(
+    now: Tick,
+    horizon: Duration,
+    used_at: impl Fn(Tick) -> u32,
+) -> Duration {
+    let before = used_at(now.after(horizon));
+    let step = horizon / STEPS;
+    let least = WORTH.max(used_at(now) / WORTHY_PART);
+    let worth = |steps: &u32| {
+        let then = used_at(now.after(horizon + step * *steps));
+        before.saturating_sub(then) >= least
+    };
+    jittered(step * (1..MOST_STEPS).find(worth).unwrap_or(MOST_STEPS))
+}
+
+/// What was asked of the store, and under which circumstances.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::core) struct Asked {
+    /// So many slots, and no more than so many.
+    pub(in crate::core) wanted: u32,
+    pub(in crate::core) most: u32,
+    /// Nothing was free there.
+    pub(in crate::core) is_full: bool,
+    pub(in crate::core) window: Duration,
+    /// Slots are leased so long before they are free.
+    pub(in crate::core) horizon: Duration,
+    /// When the last leased slot is ready.
+    pub(in crate::core) last_ready: Option<Tick>,
+    /// See [`gathers`].
+    pub(in crate::core) gathers: Duration,
+}
 
 /// How much one cell asks of the store.
 #[derive(Debug, Default)]
@@ -40,6 +82,8 @@ pub(in crate::core) struct Appetite {
     companions: u32,
     /// Others want more than they have.
     contended: bool,
+    /// Nothing was free when the store was asked last.
+    is_full: bool,
 }
 
 impl Appetite {
@@ -72,8 +116,19 @@ impl Appetite {
         }
     }
 
+    /// How many slots to ask for beyond what is wanted. What is leased before it is free costs nobody anything; so where all is in
+    /// use, there may be one for each of the `callers`, who will come again.
+    pub(in crate::core) fn spare(&mut self, now: Tick, quota: u32, callers: u32) -> u32 {
+        let ahead = self.ahead(now, quota);
+        if self.is_full {
+            ahead.max(callers)
+        } else {
+            ahead
+        }
+    }
+
     /// How many slots should be at hand for those who will come.
-    pub(in crate::core) fn ahead(&mut self, now: Tick, quota: u32) -> u32 {
+    fn ahead(&mut self, now: Tick, quota: u32) -> u32 {
         let time = now.since(self.since);
         if time >= STEP {
             let rate = f64::from(self.count) / time.as_secs_f64();
@@ -91,38 +146,32 @@ impl Appetite {
         if wanted > 1 { wanted.min(most) } else { 0 }
     }
 
-    /// The store has answered a call; `is_full` if nothing is free there now. It wanted `wanted` and no more than `most`; `last_ready` is when the
-    /// last leased slot is ready.
-    pub(in crate::core) fn answered(
-        &mut self,
-        now: Tick,
-        wanted: u32,
-        most: u32,
-        answer: &LimitAnswer,
-        is_full: bool,
-        window: Duration,
-        last_ready: Option<Tick>,
-    ) {
+    /// The store has answered a call.
+    pub(in crate::core) fn answered(&mut self, now: Tick, asked: &Asked, answer: &LimitAnswer) {
         self.contended = answer.contended;
+        self.is_full = asked.is_full;
+        let Asked {
+            wanted, horizon, ..
+        } = *asked;
         if wanted == 0 {
             return;
         }
-        let granted: u32 = answer
-            .granted
-            .iter()
-            .map(|granted| granted.slots.all())
-            .sum();
+        let granted = answer.granted.iter().map(|granted| granted.slots.all());
+        let granted: u32 = granted.sum();
         // Where others want some, it has got its part.
-        let most = if answer.contended { u32::MAX } else { most };
+        let most = if answer.contended {
+            u32::MAX
+        } else {
+            asked.most
+        };
         let is_short = granted < wanted.min(most);
         self.burst = match is_short {
             false if wanted >= most => granted.saturating_mul(2),
             false => self.burst,
             true => granted.saturating_mul(2),
         };
-        let horizon = window / HORIZON;
-        let later = last_ready.filter(|ready| *ready > now);
-        let while_away = jittered((window / PART).clamp(SHORTEST_RETRY, LONGEST_RETRY));
+        let later = asked.last_ready.filter(|ready| *ready > now);
+        let while_away = jittered((asked.window / PART).clamp(SHORTEST_RETRY, LONGEST_RETRY));
         self.retry = match (later, answer.next) {
             _ if answer.recovering => now.after(while_away),
             // There may be as many again.
@@ -130,18 +179,18 @@ impl Appetite {
             // All that others have not got is on its way here; what is in flight will take a window to come back.
             (Some(ready), None) if granted > 0 && is_short => ready.after(while_away),
             // This was its part of all that becomes free within the horizon; ask for the next before that is over.
-            (Some(_), _) if granted > 0 && is_short => now.after(jittered(horizon / 3 * 2)),
+            (Some(_), _) if granted > 0 && is_short => now.after(asked.gathers),
             // Some are on their way; ask for more before the last of them is used.
             (Some(ready), _) if granted > 0 => ready.before(horizon / 4),
             _ if !is_short => now,
             // As soon as most of what becomes free together can be leased: should the store be gone before, nobody could use it.
-            (_, Some(next)) if next > horizon => now.after(next - horizon / 8 * 7),
+            (_, Some(next)) if next > horizon => now.after(next - horizon / STEPS * (STEPS - 1)),
             (_, Some(_)) => now.after(horizon / 2),
             (_, None) => now.after(while_away),
         };
-        if let Some(next) = answer.next.filter(|_| is_full) {
+        if let Some(next) = answer.next.filter(|_| asked.is_full && !is_short) {
             // Those who come until then are asked for together.
-            self.retry = self.retry.max(now.after(next).before(horizon / 8));
+            self.retry = self.retry.max(now.after(next).before(horizon / STEPS));
         }
         if is_short {
             self.retry = self.retry.max(now.after(jittered(SHORTEST_RETRY)));
@@ -153,11 +202,16 @@ impl Appetite {
         (missing || self.companions > 0 && !has_idle).then_some(self.retry)
     }
 
-    /// When idle slots that nobody waits for should be given back.
-    pub(in crate::core) fn give_back_at(&self, granted: Tick) -> Tick {
+    /// When idle slots that nobody waits for should be given back: the store was asked last at `asked`, and the first of them is
+    /// `ready` then.
+    pub(in crate::core) fn give_back_at(&self, asked: Tick, ready: Option<Tick>) -> Tick {
         match self.contended {
-            true => granted.after(SOON),
-            false => self.last.max(granted).after(AHEAD),
+            true => asked.after(SOON),
+            false => self
+                .last
+                .max(asked)
+                .max(ready.unwrap_or(asked))
+                .after(AHEAD),
         }
     }
 

@@ -194,9 +194,9 @@ impl Lease {
         self.share.as_ref().map(|share| share.at(now))
     }
 
-    /// Whether what is free depends on our own use of the window.
+    /// Whether what is free does not depend on the store.
     pub(in crate::core) fn is_apart(&self) -> bool {
-        matches!(self.gate, Gate::Share | Gate::Open)
+        self.gate != Gate::Leased && self.share.is_some()
     }
 
     /// Whether nothing of this lane may go, and nobody may wait for it either.
@@ -215,6 +215,12 @@ impl Lease {
 
     pub(in crate::core) fn in_use(&self) -> Slots {
         self.in_use
+    }
+
+    /// When idle slots that nobody waits for should be given back, if the store was asked last at `asked`.
+    pub(in crate::core) fn give_back_at(&self, asked: Tick) -> Tick {
+        let ready = self.idle.front().map(|idle| idle.ready);
+        self.appetite.give_back_at(asked, ready)
     }
 
     /// When the last leased slot is ready.

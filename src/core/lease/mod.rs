@@ -14,6 +14,7 @@ mod members;
 mod sharing;
 mod wire;
 
+pub(super) use self::ask::{Asked, gathers};
 pub(super) use self::held::{Gate, Lease, Share};
 pub(super) use self::members::{Leases, Member};
 pub use self::sharing::{Members, OnOutage, Sharing};

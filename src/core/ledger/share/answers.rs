@@ -6,7 +6,9 @@ use super::apart::Apart;
 use super::calls::window_of;
 use crate::core::keys::Keys;
 use crate::core::kind::Kind;
-use crate::core::lease::{Answer, Call, Gate, Join, LimitAnswer, LimitCall, Outcome};
+use crate::core::lease::{
+    Answer, Asked, Call, Gate, Join, LimitAnswer, LimitCall, Outcome, gathers,
+};
 use crate::core::ledger::Ledger;
 use crate::core::notice::{Event, Notice};
 use crate::core::place::{CellId, Place, Subject};
@@ -81,8 +83,14 @@ impl Ledger {
     }
 
     fn hear(&mut self, now: Now, id: CellId, ends: Tick, asked: &LimitCall, told: &LimitAnswer) {
+        let Some(leases) = &self.leases else {
+            return;
+        };
+        let sharing = leases.sharing;
         let (cell, kind) = self.table.cell_mut(id);
         let (window, key, place) = (window_of(kind), cell.key, cell.place);
+        let horizon = sharing.horizon(window);
+        let gathers = gathers(now.tick, horizon, |at| cell.used_at(at, kind));
         let Some(lease) = &mut cell.lease else {
             return;
         };
@@ -90,12 +98,16 @@ impl Ledger {
         lease.gate = Gate::Leased;
         lease.ends = ends;
         lease.grant(now.tick, &told.granted);
-        let last_ready = lease.last_ready();
-        let wanted = asked.want.all();
-        let is_full = told.used >= asked.rule.quota();
-        lease.appetite_mut().answered(
-            now.tick, wanted, asked.most, told, is_full, window, last_ready,
-        );
+        let asked = Asked {
+            wanted: asked.want.all(),
+            most: asked.most,
+            is_full: told.used >= asked.rule.quota(),
+            window,
+            horizon,
+            last_ready: lease.last_ready(),
+            gathers,
+        };
+        lease.appetite_mut().answered(now.tick, &asked, told);
         let mut news = None;
         match kind {
             Kind::Rolling(_) => {

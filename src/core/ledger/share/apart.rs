@@ -107,6 +107,8 @@ impl Ledger {
         let Some(lease) = &mut cell.lease else {
             return;
         };
+        // Whoever has been apart from the store knows since then what is his.
+        let is_known = why == Apart::Gone && lease.is_apart();
         let later = lease.idle_by_time();
         if why != Apart::Recovering {
             lease.void();
@@ -134,7 +136,9 @@ impl Ledger {
                 },
             },
         };
-        lease.begin_apart(share);
+        if !is_known {
+            lease.begin_apart(share);
+        }
         if why == Apart::Gone {
             lease.gate = match sharing.on_outage {
                 OnOutage::LocalShare => Gate::Share,

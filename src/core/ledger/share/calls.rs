@@ -14,8 +14,8 @@ use crate::core::tick::{Now, Tick};
 const TELL_POOL: Duration = Duration::from_secs(1);
 /// A member that holds slots calls so often in the length of its lease.
 const BEATS: u32 = 2;
-/// One that only waits for some loses nothing if it comes too late: this part of its lease, in percent.
-const LATEST: u32 = 80;
+/// One that only waits for some is remembered for two leases, and loses nothing if it comes too late: this part of a lease, in percent.
+const LATEST: u32 = 160;
 /// Of those who wait so many are counted.
 const MOST_COUNTED: usize = 4_096;
 
@@ -144,7 +144,7 @@ impl Ledger {
                 when = when.min(lease.untold_since().after(tell));
             }
             if idle.all() > demand.needed {
-                when = when.min(lease.appetite().give_back_at(answered));
+                when = when.min(lease.give_back_at(answered));
             }
             let holds = !idle.is_empty() || !lease.in_use().is_empty();
             if holds {
@@ -224,6 +224,7 @@ impl Ledger {
         let (fleet, sharing) = (leases.fleet, leases.sharing);
         let state = leases.member_mut(member);
         let (key, join, apart) = (state.key, state.join, state.apart);
+        let answered = state.answered;
         let cells = state.cells.clone();
         let pauses = std::mem::take(&mut state.pauses);
         let mut limits = Vec::new();
@@ -252,11 +253,14 @@ impl Ledger {
                 || lease.appetite().is_waiting();
             let want = lease.appetite_mut().want(missing, !idle.is_empty());
             let most = lease.appetite().most(fleet.count <= 1);
-            let mut spare = lease.appetite_mut().ahead(now.tick, quota);
+            let callers = want.all().saturating_add(lease.in_use().all());
+            let mut spare = lease.appetite_mut().spare(now.tick, quota, callers);
             let mut returned = Slots::default();
-            if want.is_empty() {
+            if want.is_empty() && now.tick >= lease.give_back_at(answered) {
                 let keep = lease.appetite_mut().keep(now.tick, quota);
                 returned = lease.give_back(now.tick, keep.max(needed), window);
+            }
+            if want.is_empty() {
                 spare = 0;
             }
             has_reason |= !want.is_empty();
