@@ -57,9 +57,14 @@ impl World {
 
     /// Starts one process with full demand.
     pub(crate) fn start(&self, program: &Path, arguments: &[&str]) -> Process {
+        let redis = ["--redis", &self.redis.url(), "--key", KEY];
+        self.start_alone(program, &[&redis, arguments].concat())
+    }
+
+    /// The same with a quota of its own.
+    pub(crate) fn start_alone(&self, program: &Path, arguments: &[&str]) -> Process {
         let mut command = Command::new(program);
         command
-            .args(["--redis", &self.redis.url(), "--key", KEY])
             .args(["--api", &self.server.url()])
             .args(["--quota", &self.allowance.quota.to_string()])
             .args(["--window", &self.allowance.window.as_secs().to_string()])

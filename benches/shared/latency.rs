@@ -40,13 +40,20 @@ struct Scenario {
     new_tokens: bool,
 }
 
-const SCENARIOS: [Scenario; 3] = [
+const SCENARIOS: [Scenario; 4] = [
     Scenario {
         name: "one at a time, new tokens",
         tasks: 1,
         calls: 200,
         gap: Duration::from_millis(2),
         new_tokens: true,
+    },
+    Scenario {
+        name: "one every 500 ms",
+        tasks: 1,
+        calls: 4,
+        gap: Duration::from_millis(500),
+        new_tokens: false,
     },
     Scenario {
         name: "one every 20 ms",

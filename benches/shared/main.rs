@@ -31,6 +31,7 @@ mod fleet;
 mod gcra;
 mod latency;
 mod memory;
+mod pace;
 mod peer;
 mod processes;
 mod seen;
