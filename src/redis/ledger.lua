@@ -356,7 +356,7 @@ local function rolling(c, l, h, a)
     for i = 1, #c.settled, 3 do cool(l, now - c.settled[i], c.settled[i + 1], c.settled[i + 2]) end
     forget(l)
     -- All that is alive has told what it has when a lease has passed.
-    local has_gaps, told_by = S.rb ~= nil, (S.rb or now) + lease
+    local has_gaps, told_by = S.rb ~= nil, S.rb and S.rb + lease or now
     if c.seen >= 0 and join == MEMBER and now >= told_by then
         -- More than all members can have in the server's window is of others.
         local foreign = min(c.seen - l.hb - l.hi - l.s - max(0, l.x - c.seen_expired), c.quota)

@@ -24,7 +24,7 @@ end
 ";
 
 /// The step itself.
-const STEP: &str = include_str!("ledger.lua");
+pub(super) const STEP: &str = include_str!("ledger.lua");
 
 /// Before Redis 7, time may only be read if it is the effects that are replicated.
 const EFFECTS: &str = "if redis.replicate_commands then redis.replicate_commands() end\n";
@@ -39,13 +39,8 @@ pub(super) fn with_clock(script: &str) -> String {
     [EFFECTS, CLOCK, script].concat()
 }
 
-/// A test tells for how long the server has been up and the time, in the last two arguments. Records live a thousand times longer, so that
-/// none is gone before the told time says so.
-#[cfg(test)]
-pub(super) fn source_with_told_time() -> String {
-    with_told_time(STEP)
-}
-
+/// A script for a test that tells for how long the server has been up and the time, in the last two arguments. Records live a
+/// thousand times longer, so that none is gone before the told time says so.
 #[cfg(test)]
 pub(super) fn with_told_time(script: &str) -> String {
     let told = "\

@@ -1,8 +1,11 @@
 //! The script on a real server, with told time.
 
 mod members;
+mod pools;
 mod promises;
+mod records;
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use redis::{Connection, RedisError, Script, Value};
 
 use self::redis_server::RedisServer;
-use super::script::{answer, arguments, record, source_with_told_time};
+use super::script::{STEP, answer, arguments, record, with_told_time};
 use crate::core::lease::{
     Answer, Call, Granted, Join, LimitAnswer, LimitCall, OnOutage, Outcome, Seen, Settled,
     SharedRule, Sharing, Slots,
@@ -26,8 +29,11 @@ const S: u64 = 1_000 * MS;
 const NAMES: [&str; 3] = ["burst", "search", "daily"];
 
 /// The told time at which every test begins, and what the store's clock shows then, in microseconds. A grid of 10 ms has a step at it.
-const BEGIN: u64 = 1_000 * S;
+const BEGIN: u64 = 1_000_000 * S;
 const CLOCK: u64 = 1_700_000_000 * S;
+
+/// The key of most tests.
+const KEY: Fingerprint = Fingerprint::from_halves(7, 7);
 
 /// One for all tests of this process; it ends with it.
 fn server() -> &'static RedisServer {
@@ -43,30 +49,33 @@ fn tick(time: u64) -> Tick {
     Tick::from(micros(time))
 }
 
-/// One record of the store, and its clock.
+/// A store of one's own on that server, and its clock.
 struct Store {
     connection: Connection,
     script: Script,
-    names: Vec<String>,
+    prefix: String,
+    /// The record that is looked at.
     key: Fingerprint,
+    names: Vec<String>,
     sharing: Sharing,
     /// How far the store's clock has been set forward.
     skew: i64,
     /// Since when the server has been up.
     up_since: u64,
-    /// When the record is gone.
-    gone: Option<u64>,
+    /// When each record is gone.
+    gone: HashMap<String, u64>,
 }
 
 impl Store {
     fn new() -> Self {
-        static KEYS: AtomicU64 = AtomicU64::new(1);
+        static STORES: AtomicU64 = AtomicU64::new(1);
         let client = redis::Client::open(server().url()).unwrap();
         Self {
             connection: client.get_connection().unwrap(),
-            script: Script::new(&source_with_told_time()),
+            script: Script::new(&with_told_time(STEP)),
+            prefix: format!("test-{}", STORES.fetch_add(1, Ordering::Relaxed)),
+            key: KEY,
             names: NAMES.map(str::to_owned).to_vec(),
-            key: Fingerprint::from_halves(7, KEYS.fetch_add(1, Ordering::Relaxed)),
             sharing: Sharing {
                 lease: Duration::from_secs(5),
                 request_timeout: Duration::from_secs(30),
@@ -74,35 +83,47 @@ impl Store {
             },
             skew: 0,
             up_since: 0,
-            gone: None,
+            gone: HashMap::new(),
         }
     }
 
     fn record(&self) -> String {
-        record("test", self.key)
+        record(&self.prefix, self.key)
     }
 
     fn clock(&self, now: u64) -> u64 {
         (CLOCK + now - BEGIN).strict_add_signed(self.skew)
     }
 
+    /// A command about the record.
     fn command(&mut self, name: &str, rest: &[&[u8]]) -> Result<Value, RedisError> {
         let mut command = redis::cmd(name);
         command.arg(self.record()).arg(rest);
         command.query(&mut self.connection)
     }
 
+    fn contents(&mut self) -> Vec<u8> {
+        match self.command("GET", &[]).unwrap() {
+            Value::BulkString(contents) => contents,
+            other => panic!("there is no record: {other:?}"),
+        }
+    }
+
+    /// The record becomes what it was.
+    fn put_back(&mut self, contents: &[u8]) {
+        self.command("SET", &[contents, b"PX", b"10000000000"])
+            .unwrap();
+    }
+
     /// The record is lost.
     fn lose(&mut self) {
         self.command("DEL", &[]).unwrap();
-        self.gone = None;
+        self.gone.remove(&self.record());
     }
 
-    fn has_record(&mut self, now: u64) -> bool {
-        if self.gone.is_some_and(|gone| now >= gone) {
-            self.lose();
-        }
-        self.gone.is_some()
+    /// When the record is gone if nobody calls.
+    fn gone(&self) -> Option<u64> {
+        self.gone.get(&self.record()).copied()
     }
 
     fn call(&mut self, now: u64, member: &str, call: &Call) -> Answer {
@@ -116,15 +137,30 @@ impl Store {
     }
 
     fn run(&mut self, now: u64, arguments: &[Vec<u8>]) -> Result<Value, RedisError> {
-        self.has_record(now);
-        let mut run = self.script.prepare_invoke();
-        run.key(self.record()).arg(arguments);
+        let script = self.script.clone();
+        self.run_script(now, &script, &self.record(), arguments)
+    }
+
+    fn run_script(
+        &mut self,
+        now: u64,
+        script: &Script,
+        record: &str,
+        arguments: &[Vec<u8>],
+    ) -> Result<Value, RedisError> {
+        if self.gone.get(record).is_some_and(|gone| now >= *gone) {
+            let _: () = redis::cmd("DEL").arg(record).query(&mut self.connection)?;
+        }
+        let mut run = script.prepare_invoke();
+        run.key(record).arg(arguments);
         run.arg((now - self.up_since) / S).arg(self.clock(now));
         let value = run.invoke(&mut self.connection)?;
         // A thousand times too long, so that its milliseconds are our microseconds.
-        self.gone = match self.command("PTTL", &[])? {
-            Value::Int(left) if left > 0 => Some(now + left.unsigned_abs()),
-            Value::Int(-2) => None,
+        match redis::cmd("PTTL").arg(record).query(&mut self.connection)? {
+            Value::Int(left) if left > 0 => self
+                .gone
+                .insert(record.to_owned(), now + left.unsigned_abs()),
+            Value::Int(-2) => self.gone.remove(record),
             left => panic!("the record stays for ever: {left:?}"),
         };
         Ok(value)
@@ -156,7 +192,7 @@ impl Member {
     fn next(&mut self, now: u64, limits: Vec<LimitCall>) -> Call {
         self.seq += 1;
         Call {
-            key: Fingerprint::from_halves(0, 0),
+            key: KEY,
             seq: self.seq,
             last: self.last,
             answered: self.answered,
@@ -201,8 +237,10 @@ fn nothing_of(rule: SharedRule) -> LimitCall {
         rule,
         held: Slots::default(),
         own: 0,
+        soon: 0,
         cap: None,
         want: Slots::default(),
+        most: u32::MAX,
         spare: 0,
         returned: Slots::default(),
         settled: Vec::new(),
@@ -245,8 +283,14 @@ impl LimitCall {
         Self { want, ..self }
     }
 
+    /// It has so many, and will have as many when those are free that are lent in advance.
     fn own(self, own: u32) -> Self {
-        Self { own, ..self }
+        let soon = own;
+        Self { own, soon, ..self }
+    }
+
+    fn soon(self, soon: u32) -> Self {
+        Self { soon, ..self }
     }
 
     fn returns(self, returned: Slots) -> Self {
