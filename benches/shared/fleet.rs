@@ -106,6 +106,15 @@ impl World {
         tokio::time::sleep(time.saturating_sub(self.sim.elapsed())).await;
     }
 
+    /// Until processes are in the middle of taking slots, at that time or later.
+    pub(crate) async fn in_a_rush(&self, time: Duration) {
+        self.until(time).await;
+        let before = self.sim.stats().counted();
+        while self.sim.stats().counted() < before + u64::from(self.allowance.quota / 3) {
+            tokio::time::sleep(SECOND / 100).await;
+        }
+    }
+
     /// Requests that were counted from then until then.
     pub(crate) fn counted(&self, from: Duration, to: Duration) -> usize {
         let log = self.sim.log();

@@ -42,7 +42,7 @@ pub(crate) enum Trouble {
     Skew,
     /// One is killed every 5 s and another one started.
     Kill,
-    /// Redis is killed in mid-run and comes back empty.
+    /// Redis is killed in mid-run, at a bad moment, and comes back empty.
     Restart,
     /// Redis is gone for a while and comes back empty.
     Outage,
@@ -136,10 +136,10 @@ impl Run {
                 }
             }
             Trouble::Restart => {
-                world.until(begun + LASTS / 2).await;
+                world.in_a_rush(begun + LASTS / 2).await;
                 world.redis.restart();
             }
-            Trouble::Outage => outage = Some(take_away(&mut world, begun + OUTAGE).await),
+            Trouble::Outage => outage = Some(take_away(&mut world, begun).await),
         }
         world.until(end).await;
         let windows = self.lasts().as_secs() / WINDOW.as_secs();
@@ -176,18 +176,22 @@ impl Run {
     }
 }
 
-/// Stops Redis then, and starts it again.
-async fn take_away(world: &mut World, from: Duration) -> Outage {
-    world.until(from).await;
+/// Stops Redis, and starts it again.
+async fn take_away(world: &mut World, begun: Duration) -> Outage {
+    world.in_a_rush(begun + OUTAGE).await;
     world.redis.stop();
     let gone = world.sim.elapsed();
     world.until(gone + OUTAGE).await;
     world.redis.restart();
     let returned = world.sim.elapsed();
-    let before = gone - 2 * WINDOW;
+    let rate = |from: Duration, to: Duration| {
+        let counted = world.counted(from, to) as f64;
+        counted / (to - from).as_secs_f64()
+    };
     Outage {
-        before: world.counted(before, gone) as f64 / (gone - before).as_secs_f64(),
-        during: world.counted(gone, returned) as f64 / (returned - gone).as_secs_f64(),
+        // With the first window, which was free at once: rather too much than too little.
+        before: rate(begun, gone),
+        during: rate(gone, returned),
         returned,
         most_after: 0,
     }

@@ -212,6 +212,7 @@ pub(crate) fn report(all: &[Seen]) -> Table {
     text += LEGEND;
     text += "\
 of one:      of what one process without Redis comes to
+             What a killed process held is out of use for a lease (5 s), a time-out (5 s) and a window
 each of its part: the least and the most that a process has of its even part
 round trips: to Redis, for each request; where Redis ran all the time it counts, else the processes do
 heartbeats:  those of them that only say that a process is there
