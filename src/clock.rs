@@ -186,4 +186,26 @@ mod tests {
             UNIX_EPOCH + 6 * second
         );
     }
+
+    #[cfg(feature = "redis")]
+    #[tokio::test(start_paused = true)]
+    async fn beside_a_store_the_wall_clock_is_the_stores_whenever_either_was_made() {
+        let second = Duration::from_secs(1);
+        let store = UNIX_EPOCH + 1_000_000 * second;
+        let skewed = || Clock::starting_at(UNIX_EPOCH + 5_000_000 * second);
+        let early = skewed();
+        tokio::time::advance(3 * second).await;
+        let at = Clock::instant_now();
+        let early = early.beside_store(store, at);
+        tokio::time::advance(4 * second).await;
+        let late = skewed().beside_store(store, at);
+        for clock in [&early, &late] {
+            assert_eq!(clock.wall(), store + 4 * second);
+            assert_eq!(clock.now(true).wall, store + 4 * second);
+        }
+        assert_eq!((early.elapsed(), late.elapsed()), (7 * second, 0 * second));
+        // The store's clock was set forward since.
+        early.set_store(store + 60 * second, Clock::instant_now());
+        assert_eq!(early.wall(), store + 60 * second);
+    }
 }

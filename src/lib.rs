@@ -27,6 +27,7 @@
 //! | The daily pool is used up. | [`DailyExhausted`](quota::DailyExhausted): fail or wait for the reset; [`Quota::set_pace`] spreads bulk work over the day, [`Quota::set_next_reset`] tells when the reset is |
 //! | One call for each record uses the quota up. | [`BatchLayer`]; for another API than HubSpot, [`batch::BatchPolicy`] says which calls have a batch form |
 //! | A search times out however often it is repeated. | [`PayloadTrimLayer`]; for another API than HubSpot, [`trim::TrimPolicy`] says how to ask for less |
+//! | Several processes spend the same quota. | `Quota::shared` (feature `redis`): Redis or Valkey lends them its slots |
 //! | No response tells how long the server worked. | [`Guard`](core::Guard): the proof, or some more throughput for a refusal now and then |
 //!
 //! # Why it is not refused
@@ -99,7 +100,7 @@
 //! # Runtime
 //!
 //! Waiting uses tokio's timers: the services must be polled inside a tokio runtime whose time driver is enabled, and panic
-//! elsewhere as soon as somebody has to wait. Nothing is spawned.
+//! elsewhere as soon as somebody has to wait. Nothing is spawned, but for the task of a quota that is shared over Redis.
 //!
 //! # Features
 //!
@@ -109,6 +110,9 @@
 //! | `json` | with `hubspot` | `trim::CursorPages`: trimming of JSON APIs that are paged by cursors |
 //! | `zones` | no | daily pools in named time zones (`Europe/Berlin`); asking HubSpot for the reset and the use of today |
 //! | `sim` | no | a quota-enforcing API to test against, in process and on a socket |
+//! | `redis` | no | `Quota::shared`: one quota for many processes, with slots that Redis or Valkey lends; needs Rust 1.88 |
+//! | `redis-tls` | no | the same over TLS |
+//! | `redis-cluster` | no | the same with a Redis Cluster |
 
 mod account;
 mod api;

@@ -54,7 +54,7 @@ async fn options_that_make_no_sense_are_named() {
         (options().prefix("a{b}"), "prefix"),
         (options().prefix("x".repeat(257)), "prefix"),
         (options().timeout(ms(0)), "timeout"),
-        (options().timeout(3 * SECOND), "timeout"),
+        (options().timeout(4 * SECOND), "timeout"),
         (options().lease(ms(99)), "lease"),
         (options().lease(25 * HOUR), "lease"),
         (options().request_timeout(25 * HOUR), "request_timeout"),

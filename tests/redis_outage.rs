@@ -2,16 +2,22 @@
 
 mod common;
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use tower_quota::Quota;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::{Layer, ServiceExt};
 use tower_quota::clock::Clock;
+use tower_quota::core::DenialReason;
 use tower_quota::redis::{OnOutage, RedisLedger, RedisOptions};
+use tower_quota::{BoxError, Quota, QuotaError, TokenLimitLayer};
 use tracing::subscriber::DefaultGuard;
 
 use common::capture::Capture;
 use common::redis_server::RedisServer;
-use common::{SECOND, burst, ms};
+use common::{SECOND, burst, get, most_in_window, ms};
 
 const GONE: &str = "tower_quota::store_gone";
 const BACK: &str = "tower_quota::store_back";
@@ -214,5 +220,83 @@ async fn the_last_handle_does_not_wait_for_a_store_that_is_silent() {
     server.freeze();
     drop(quota);
     eventually(4 * TIMEOUT + SLACK, || tasks() == 0).await;
+    server.thaw();
+}
+
+async fn send(quota: &Quota, max_wait: Duration) -> Result<(), BoxError> {
+    let client = tower::service_fn(|_: Request<Full<Bytes>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let service = TokenLimitLayer::new(quota).max_wait(max_wait).layer(client);
+    service.oneshot(get("token")).await.map(drop)
+}
+
+#[tokio::test]
+async fn those_who_want_no_request_to_go_uncounted_fail_soon_and_are_told_why() {
+    let mut server = RedisServer::start();
+    let quota = shared(&server, options().on_outage(OnOutage::FailClosed)).await;
+    send(&quota, 5 * SECOND).await.unwrap();
+    server.kill();
+    eventually(LEASE + 2 * TIMEOUT + SLACK, || quota.shared_calls().is_gone).await;
+    let clock = Clock::system();
+    let error = send(&quota, 30 * SECOND).await.unwrap_err();
+    assert!(clock.elapsed() < SLACK, "{:?}", clock.elapsed());
+    let error = error.downcast_ref::<QuotaError>().unwrap();
+    assert_eq!(error.reason(), DenialReason::StoreGone);
+    let text = error.to_string();
+    assert!(
+        text.contains("the store that lends its slots cannot be reached"),
+        "{text}"
+    );
+    server.restart();
+    eventually(2 * SECOND + SLACK, || !quota.shared_calls().is_gone).await;
+    send(&quota, 10 * SECOND).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_alone_goes_on_with_the_whole_quota_and_returns_without_a_burst() {
+    let mut server = RedisServer::start();
+    let quota = shared(&server, options()).await;
+    let clock = Clock::system();
+    let demand = async {
+        let mut times = Vec::new();
+        while clock.elapsed() < 12 * SECOND {
+            send(&quota, 30 * SECOND).await.unwrap();
+            times.push(clock.elapsed());
+        }
+        times
+    };
+    let outage = async {
+        // Until it must be known as a member.
+        tokio::time::sleep(3 * SECOND).await;
+        server.kill();
+        eventually(LEASE + 2 * TIMEOUT + SLACK, || quota.shared_calls().is_gone).await;
+        let from = clock.elapsed();
+        tokio::time::sleep(5 * SECOND).await;
+        server.restart();
+        from..clock.elapsed()
+    };
+    let (times, outage) = tokio::join!(demand, outage);
+    let during = times.iter().filter(|time| outage.contains(time)).count();
+    assert!(during >= 35, "{during} of 50");
+    let after = times.iter().filter(|time| **time > outage.end).count();
+    assert!(after >= 20, "{after} of some 35");
+    let most = most_in_window(&times, SECOND);
+    assert!(most <= 10, "{most} in a second");
+    assert!(!quota.shared_calls().is_gone);
+}
+
+#[tokio::test]
+async fn no_request_waits_for_a_call_to_a_store_that_is_silent() {
+    let server = RedisServer::start();
+    let quota = shared(&server, options().on_outage(OnOutage::FailOpen)).await;
+    send(&quota, 5 * SECOND).await.unwrap();
+    server.freeze();
+    let clock = Clock::system();
+    for _ in 0..5 {
+        send(&quota, 30 * SECOND).await.unwrap();
+    }
+    let took = clock.elapsed();
+    assert!(took < 2 * TIMEOUT + SECOND + SLACK, "{took:?}");
     server.thaw();
 }

@@ -32,3 +32,5 @@ fi
 
 # Examples are built, too: some tests run them as a user would.
 cargo test --locked
+# Without this feature one test sees that it is asked for, with it others that it works.
+cargo test --locked --features redis-tls --test redis_tls

@@ -22,6 +22,7 @@
 mod acquire;
 mod admitted;
 mod alarm;
+mod builder;
 mod daily;
 mod note;
 mod observe;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 pub(crate) use self::acquire::{Acquire, Delayed, Ending, Permit};
 pub(crate) use self::alarm::Alarm;
+pub use self::builder::QuotaBuilder;
 pub use self::daily::DailyExhausted;
 #[cfg(feature = "hubspot")]
 pub(crate) use self::daily::LONGEST_ORDINARY_WAIT;
@@ -50,9 +52,9 @@ pub(crate) use self::reserved::Reserved;
 pub(crate) use self::shared::Borrower;
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::core::{Denial, DenialReason, Guard, Keys, Ledger, Now, Subject, Tick, Usage};
+use crate::core::{Denial, DenialReason, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
-use crate::plan::{Assumed, ColdStart, Lane, Limit, Plan, Reserve, RouteClass, Rule};
+use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Effect, Fingerprinter, RequestHead, TokenSource};
 
 /// A plan and its ledger behind one cheap handle.
@@ -104,18 +106,7 @@ impl Quota {
 
     /// Starts a handle that differs from the defaults.
     pub fn builder(api: impl Into<Api>) -> QuotaBuilder {
-        QuotaBuilder {
-            api: api.into(),
-            clock: None,
-            source: TokenSource::default(),
-            network_floor: DEFAULT_NETWORK_FLOOR,
-            guard: Guard::Proven,
-            cold_start: None,
-            max_waiting: None,
-            daily_exhausted: DailyExhausted::default(),
-            #[cfg(feature = "redis")]
-            shared: None,
-        }
+        QuotaBuilder::new(api.into())
     }
 }
 
@@ -373,136 +364,3 @@ impl fmt::Debug for Quota {
 
 /// How long a request may wait when nobody says otherwise.
 pub(crate) const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// Whether half of the fastest round trip is credited when nobody says otherwise.
-const DEFAULT_NETWORK_FLOOR: bool = false;
-
-/// Collects what differs from the defaults of a [`Quota`]; made by [`Quota::builder`].
-#[derive(Debug)]
-pub struct QuotaBuilder {
-    api: Api,
-    clock: Option<Clock>,
-    source: TokenSource,
-    network_floor: bool,
-    guard: Guard,
-    cold_start: Option<ColdStart>,
-    max_waiting: Option<u32>,
-    daily_exhausted: DailyExhausted,
-    #[cfg(feature = "redis")]
-    shared: Option<crate::redis::RedisLedger>,
-}
-
-impl QuotaBuilder {
-    /// Sets where a request carries its token; the `Authorization` header at first.
-    #[must_use]
-    pub fn token_source(mut self, source: TokenSource) -> Self {
-        self.source = source;
-        self
-    }
-
-    /// Sets where time is read; the machine's clocks at first.
-    #[must_use]
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = Some(clock);
-        self
-    }
-
-    /// Sets whether half of the least time that any response spent on the network is credited like service time; see
-    /// [`Ledger::credit_network_floor`]. Off at first.
-    #[must_use]
-    pub fn network_floor(mut self, credit: bool) -> Self {
-        self.network_floor = credit;
-        self
-    }
-
-    /// Sets what is credited for answers that do not tell their service time; [`Guard::Proven`] at first.
-    #[must_use]
-    pub fn guard(mut self, guard: Guard) -> Self {
-        self.guard = guard;
-        self
-    }
-
-    /// Sets what is assumed of the process before this one, which may have used the quota until a moment ago.
-    ///
-    /// [`ColdStart::Probe`] at first for an [`Api`] whose responses somebody can read ([`Api::signals`]); for a bare [`Plan`] nothing is
-    /// assumed.
-    #[must_use]
-    pub fn cold_start(mut self, cold_start: ColdStart) -> Self {
-        self.cold_start = Some(cold_start);
-        self
-    }
-
-    /// Sets how many requests may wait for one limit of one key; 65,536 at first. With 0 nobody waits.
-    #[must_use]
-    pub fn max_waiting(mut self, most: u32) -> Self {
-        self.max_waiting = Some(most);
-        self
-    }
-
-    /// Sets what becomes of requests that find a daily pool exhausted; [`DailyExhausted::Fail`] at first.
-    ///
-    /// A pool is exhausted when its last request is granted, when a response says that nothing is left, or when a refusal names
-    /// it, or names nothing and says to wait for more than a minute. That is told once, by an event with the target
-    /// `tower_quota::daily_exhausted`; `tower_quota::daily_resumed` follows when the first request is granted after it.
-    #[must_use]
-    pub fn daily_exhausted(mut self, then: DailyExhausted) -> Self {
-        self.daily_exhausted = then;
-        self
-    }
-
-    /// Makes the handle.
-    pub fn build(self) -> Quota {
-        let mut ledger = Ledger::new(self.api.plan());
-        ledger.credit_network_floor(self.network_floor);
-        ledger.set_guard(self.guard);
-        if let Some(most) = self.max_waiting {
-            ledger.set_max_waiting(most);
-        }
-        let clock = self.clock.unwrap_or_else(Clock::system);
-        #[cfg(feature = "redis")]
-        let clock = shared::prepare(self.shared.as_ref(), &mut ledger, clock);
-        let cold_start = self.cold_start.unwrap_or(match self.api.has_reader {
-            true => ColdStart::Probe,
-            false => ColdStart::Assume(Assumed::Empty),
-        });
-        let now = clock.now(false);
-        for (index, limit) in self.api.plan().limits().iter().enumerate() {
-            if let Rule::Rolling { window, .. } = limit.rule() {
-                let reports = self.api.signals.reports(limit.name());
-                let first = cold_start.first_window(*window, reports);
-                #[cfg(feature = "redis")]
-                if self.shared.is_some() {
-                    ledger.set_shared_first_window(index, first);
-                    continue;
-                }
-                ledger.set_first_window(now, index, first);
-            }
-        }
-        static QUOTAS: AtomicU64 = AtomicU64::new(0);
-        let number = QUOTAS.fetch_add(1, Ordering::Relaxed);
-        let quota = Quota(Arc::new(Shared {
-            number: NonZeroU64::MIN.saturating_add(number),
-            counts_days: self.api.plan().limits().iter().any(daily::is_daily),
-            daily_exhausted: self.daily_exhausted,
-            api: self.api,
-            clock,
-            source: self.source,
-            #[cfg(feature = "redis")]
-            fingerprinter: shared::fingerprinter(self.shared.as_ref()),
-            #[cfg(not(feature = "redis"))]
-            fingerprinter: Fingerprinter::default(),
-            ledger: Mutex::new(ledger),
-            last_pause: AtomicU64::new(0),
-            pauses: AtomicU64::new(0),
-            has_seen_others: AtomicBool::new(false),
-            shared_classes: admitted::Shared::default(),
-            #[cfg(feature = "redis")]
-            lent: self.shared.is_some().then(shared::Lent::new),
-        }));
-        #[cfg(feature = "redis")]
-        if let Some(ledger) = self.shared {
-            ledger.serve(&quota);
-        }
-        quota
-    }
-}

@@ -20,8 +20,8 @@ use crate::request::Fingerprinter;
 impl Quota {
     /// A handle for `api` whose limits are shared with all processes whose ledger has the same server, prefix and key.
     ///
-    /// All layers work as with [`Quota::new`]. See [`redis`](crate::redis) for what is promised. When the last handle is dropped, slots
-    /// that are lent and not used are given back, if the runtime lasts that long.
+    /// All layers work as with [`Quota::new`]. See [`redis`](crate::redis) for what is promised. When the last handle is dropped,
+    /// slots that are lent and not used are given back, if the runtime lasts that long.
     pub fn shared(api: impl Into<Api>, ledger: RedisLedger) -> Self {
         Self::builder(api).shared(ledger).build()
     }
@@ -37,8 +37,8 @@ impl QuotaBuilder {
     /// Sets who lends the slots of all limits: they are shared with other processes.
     ///
     /// What the [clock](Self::clock) says of the time of day then gives way to Redis' clock, which is the same for all.
-    /// [`cold_start`](Self::cold_start) tells how a limit is used that Redis knows nothing of, because it has been started or has lost
-    /// its data.
+    /// [`cold_start`](Self::cold_start) tells how a limit is used that Redis knows nothing of, because it has been started or has
+    /// lost its data.
     #[must_use]
     pub fn shared(mut self, ledger: RedisLedger) -> Self {
         self.shared = Some(ledger);
@@ -166,8 +166,8 @@ impl Borrower {
         self.quota.upgrade().map(Quota)
     }
 
-    /// The calls that are due, `most` at most, and when the next one is, as far as that is known. After that, [`woken`](Self::woken)
-    /// tells of earlier ones, unless there were `most`. `None` when the last handle is gone.
+    /// The calls that are due, `most` at most, and when the next one is, as far as that is known. After that,
+    /// [`woken`](Self::woken) tells of earlier ones, unless there were `most`. `None` when the last handle is gone.
     pub(crate) fn calls(&self, most: usize) -> Option<(Vec<Call>, Option<Tick>)> {
         let quota = self.quota()?;
         Some(quota.ledger(|ledger, now| {

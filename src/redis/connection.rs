@@ -1,5 +1,6 @@
 //! One connection that is made anew when it is lost, to a server or to a cluster.
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +54,20 @@ impl Source {
             Self::Cluster(client) => Ok(Open::Cluster(client.get_async_connection().await?)),
         }
     }
+
+    /// Whether a failure of one call is one of the whole connection.
+    fn is_lost(&self, error: &redis::RedisError) -> bool {
+        match self {
+            // A line may be dead without a word, and a server that was demoted keeps its connections.
+            Self::Server(_) => {
+                let is_demoted = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
+                error.is_unrecoverable_error() || error.is_timeout() || is_demoted
+            }
+            // It looks after its connections by itself.
+            #[cfg(feature = "redis-cluster")]
+            Self::Cluster(_) => false,
+        }
+    }
 }
 
 impl Open {
@@ -61,20 +76,6 @@ impl Open {
             Self::Server(connection) => cmd.query_async(connection).await,
             #[cfg(feature = "redis-cluster")]
             Self::Cluster(connection) => cmd.query_async(connection).await,
-        }
-    }
-
-    /// Whether a failure of one call is one of the whole connection.
-    fn is_lost(&self, error: &redis::RedisError) -> bool {
-        match self {
-            // A server that was demoted keeps its connections.
-            Self::Server(_) => {
-                error.is_unrecoverable_error()
-                    || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-            }
-            // It looks after its connections by itself.
-            #[cfg(feature = "redis-cluster")]
-            Self::Cluster(_) => false,
         }
     }
 }
@@ -137,52 +138,52 @@ impl Connection {
         *self.open() = None;
     }
 
-    /// Runs a script on one key within the time that a call may take; true if the server had to be told the script first, which is one
-    /// message more.
+    /// Runs a script on one key within the time that a call may take; true if the server had to be told the script first, which
+    /// is one message more.
     pub(super) async fn run(
         &self,
         script: &Script,
         key: &str,
         args: &[Vec<u8>],
     ) -> Result<(Value, bool), RedisError> {
-        match timeout(self.bound, self.run_unbounded(script, key, args)).await {
-            Ok(value) => value.map_err(RedisError::from),
-            Err(_) => {
-                // A line that is dead without a word is found out by the next call only if that takes another one.
-                if matches!(self.source, Source::Server(_)) {
-                    self.forget();
-                }
-                Err(RedisError::timed_out())
-            }
+        let mut used = None;
+        let answered = self.run_unbounded(script, key, args, &mut used);
+        let error = match timeout(self.bound, answered).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => redis::RedisError::from(io::Error::from(io::ErrorKind::TimedOut)),
+        };
+        if self.source.is_lost(&error) {
+            self.open().take_if(|(present, _)| used == Some(*present));
         }
+        Err(error.into())
     }
 
+    /// Tells the number of the connection.
     async fn run_unbounded(
         &self,
         script: &Script,
         key: &str,
         args: &[Vec<u8>],
+        used: &mut Option<u64>,
     ) -> RedisResult<(Value, bool)> {
         let (number, mut open) = self.opened().await?;
+        *used = Some(number);
         let command = |name: &str, text: &str| {
             let mut cmd = redis::cmd(name);
             cmd.arg(text).arg(1).arg(key).arg(args);
             cmd
         };
-        let mut value = open
+        match open
             .query(&command("EVALSHA", script.inner.get_hash()))
-            .await;
-        let is_unknown = |error: &redis::RedisError| {
-            error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
-        };
-        let was_unknown = value.as_ref().is_err_and(is_unknown);
-        if was_unknown {
+            .await
+        {
             // Told to the very server that lacks it: `SCRIPT LOAD` goes to all of a cluster, and fails if one is gone.
-            value = open.query(&command("EVAL", &script.source)).await;
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                let value = open.query(&command("EVAL", &script.source)).await?;
+                Ok((value, true))
+            }
+            value => Ok((value?, false)),
         }
-        if value.as_ref().is_err_and(|error| open.is_lost(error)) {
-            self.open().take_if(|(present, _)| *present == number);
-        }
-        Ok((value?, was_unknown))
     }
 }

@@ -52,6 +52,11 @@ impl RedisError {
         }
     }
 
+    /// What was set cannot be used, as redis-rs says before it connects.
+    pub(super) fn config(error: &redis::RedisError) -> Self {
+        Self::new(RedisErrorKind::Config, harmless(error))
+    }
+
     pub(super) fn timed_out() -> Self {
         Self::new(RedisErrorKind::TimedOut, "")
     }
@@ -99,12 +104,15 @@ impl From<redis::RedisError> for RedisError {
             },
             _ => RedisErrorKind::Malformed,
         };
-        Self::new(kind, harmless(&error))
+        match kind {
+            RedisErrorKind::TimedOut => Self::timed_out(),
+            kind => Self::new(kind, harmless(&error)),
+        }
     }
 }
 
-/// What the error says without what it was about: a server repeats the arguments of a command that it does not know, which may be a
-/// password.
+/// What the error says without what it was about: a server repeats the arguments of a command that it does not know, which may be
+/// a password.
 fn harmless(error: &redis::RedisError) -> String {
     let said = match (error.code(), error.detail()) {
         (Some(code), detail) => format!("{code} {}", detail.unwrap_or_default()),

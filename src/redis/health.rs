@@ -42,8 +42,8 @@ impl Health {
         false
     }
 
-    /// A call was answered, or a heartbeat. For how long the store was gone if it is back now: only a heartbeat that began since then
-    /// says so, because it comes by a new connection.
+    /// A call was answered, or a heartbeat. For how long the store was gone if it is back now: only a heartbeat that began since
+    /// then says so, because it comes by a new connection.
     pub(super) fn answered(
         &mut self,
         is_beat: bool,
@@ -67,8 +67,8 @@ impl Health {
         matches!(self, Self::Gone { .. })
     }
 
-    /// How long after the last heartbeat the next one is due: `lease` while all is well. `luck` is from 0 to 1, so that processes do not
-    /// come back as one.
+    /// How long after the last heartbeat the next one is due: `lease` while all is well. `luck` is from 0 to 1, so that processes
+    /// do not come back as one.
     pub(super) fn pause(self, lease: Duration, luck: f64) -> Duration {
         match self {
             Self::Fine => lease,

@@ -369,7 +369,7 @@ local function rolling(c, l, h, a)
     local level, others = fair(c, quota)
     local room, spare = max(0, level - c.own), others and 0 or c.spare
     local room_ahead = max(0, level - c.soon)
-    if not others then room, room_ahead = min(room, c.most + spare), min(room_ahead, c.most) end
+    if not others then room, room_ahead = min(room, c.most + spare), min(room_ahead, c.most + spare) end
     local ends = told_by + (c.first == EMPTY and 0 or l.w + LATE)
     has_gaps = has_gaps and now < ends and not (l.k and c.first == PROBE)
     if has_gaps then
@@ -381,7 +381,11 @@ local function rolling(c, l, h, a)
     local left
     free, free_bulk, left = lend(c, l, h, a, free, free_bulk, room, spare)
     room_ahead = max(0, room_ahead - (room - left))
+    -- For those who will come, too.
+    local ahead = min(spare, floor(quota / 8))
+    c.want_b = c.want_b + ahead
     a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room_ahead), thaws[c.name])
+    c.want_b = max(0, c.want_b - ahead)
     if has_gaps then
         a.r = 1
         a.n = sooner(a.n, c.first == PROBE and now < told_by and told_by or ends)

@@ -42,22 +42,23 @@ pub(super) struct Store {
 }
 
 impl RedisLedger {
-    /// Connects to the server at `redis://[user][:password@]host[:port][/database]`; `rediss://` is the same with TLS and needs the
-    /// feature `redis-tls`, `unix:///path` is a socket of this machine. `valkey://` and `valkeys://` mean the same.
+    /// Connects to the server at `redis://[user][:password@]host[:port][/database]`; `rediss://` is the same with TLS and needs
+    /// the feature `redis-tls`, `unix:///path` is a socket of this machine. `valkey://` and `valkeys://` mean the same.
     ///
     /// Takes four times [`RedisOptions::timeout`] at most, but at least a second, and one such timeout more. From then on the
-    /// connection is made anew when it is lost, for as long as the [`Quota`](crate::Quota) lives. Must be called in a tokio runtime
-    /// with its time and I/O drivers enabled, which must outlive the quota: its calls to Redis run there.
+    /// connection is made anew when it is lost, for as long as the [`Quota`](crate::Quota) lives. Must be called in a tokio
+    /// runtime with its time and I/O drivers enabled, which must outlive the quota: its calls to Redis run there.
     ///
     /// # Errors
     ///
-    /// [`RedisError`] when an option or the URL makes no sense, nobody listens there or answers in time, the password is wrong, or the
-    /// user may not do what is needed.
+    /// [`RedisError`] when an option or the URL makes no sense, nobody listens there or answers in time, the password is wrong,
+    /// or the user may not do what is needed.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection. Nothing stays behind but an entry that lives for three leases.
     pub async fn connect(url: impl AsRef<str>, options: RedisOptions) -> Result<Self, RedisError> {
+        options.check()?;
         let node = node(url.as_ref())?;
         Self::at(&options, server(node, &options)?).await
     }
@@ -76,13 +77,13 @@ impl RedisLedger {
         urls: impl IntoIterator<Item = impl AsRef<str>>,
         options: RedisOptions,
     ) -> Result<Self, RedisError> {
+        options.check()?;
         let nodes = urls.into_iter().map(|url| node(url.as_ref()));
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
         Self::at(&options, cluster(nodes, &options)?).await
     }
 
     async fn at(options: &RedisOptions, source: Source) -> Result<Self, RedisError> {
-        options.check()?;
         let Some(secret) = SharedSecret::new(options.secret()) else {
             return Err(ConfigError::new("RedisOptions::key", "cannot be used").into());
         };
@@ -161,15 +162,19 @@ fn node(url: &str) -> Result<ConnectionInfo, RedisError> {
 
 #[cfg(not(feature = "redis-tls"))]
 fn server(node: ConnectionInfo, _: &RedisOptions) -> Result<Source, RedisError> {
-    Ok(Source::Server(Box::new(Client::open(node)?)))
+    let client = Client::open(node).map_err(|error| RedisError::config(&error))?;
+    Ok(Source::Server(Box::new(client)))
 }
 
 #[cfg(feature = "redis-tls")]
 fn server(node: ConnectionInfo, options: &RedisOptions) -> Result<Source, RedisError> {
-    if !matches!(node.addr(), redis::ConnectionAddr::TcpTls { .. }) {
-        return Ok(Source::Server(Box::new(Client::open(node)?)));
-    }
-    let client = Client::build_with_tls(node, super::tls::certificates(options))?;
+    let client = match node.addr() {
+        redis::ConnectionAddr::TcpTls { .. } => {
+            Client::build_with_tls(node, super::tls::certificates(options))
+        }
+        _ => Client::open(node),
+    };
+    let client = client.map_err(|error| RedisError::config(&error))?;
     Ok(Source::Server(Box::new(client)))
 }
 
@@ -183,7 +188,10 @@ fn cluster(nodes: Vec<ConnectionInfo>, options: &RedisOptions) -> Result<Source,
         .min_retry_wait(WAIT / 2);
     #[cfg(feature = "redis-tls")]
     let builder = builder.certs(super::tls::certificates(options));
-    Ok(Source::Cluster(Box::new(builder.build()?)))
+    let client = builder
+        .build()
+        .map_err(|error| RedisError::config(&error))?;
+    Ok(Source::Cluster(Box::new(client)))
 }
 
 /// So many milliseconds passes between two attempts to reach a node of a cluster within one call.

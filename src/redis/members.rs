@@ -69,7 +69,8 @@ impl Beat {
 /// What this process knows of itself as a member, from one heartbeat to the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Membership {
-    /// When it joined, in microseconds since 1970, if all others must know it; zero otherwise. Told to a store that has lost its list.
+    /// When it joined, in microseconds since 1970, if all others must know it; zero otherwise. Told to a store that has lost its
+    /// list.
     pub(super) joined: u64,
     members: Option<Members>,
 }
@@ -77,9 +78,9 @@ pub(super) struct Membership {
 impl Membership {
     /// Gives who shares the store, if that has changed.
     ///
-    /// All ask once in a lease, and a little later if one call fails: after two leases a list is whole, and all know of a member. Until
-    /// a list is whole that may have been begun because the last one was lost, what was known before counts. So a member that joined
-    /// meanwhile waits one lease more, for all to turn to the new list.
+    /// All ask once in a lease, and a little later if one call fails: after two leases a list is whole, and all know of a member.
+    /// Until a list is whole that may have been begun because the last one was lost, what was known before counts. So a member
+    /// that joined meanwhile waits one lease more, for all to turn to the new list.
     pub(super) fn hear(&mut self, beat: &Beat) -> Option<Members> {
         let known_after = beat.lease * if beat.is_second { 3 } else { 2 };
         let known = beat.known_for >= known_after;

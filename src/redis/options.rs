@@ -30,6 +30,28 @@ pub(super) struct Certificates {
     pub(super) client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+#[cfg(feature = "redis-tls")]
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+#[cfg(feature = "redis-tls")]
+impl Certificates {
+    /// What is no PEM at all would be taken for an empty list.
+    fn check(&self) -> Result<(), ConfigError> {
+        let is_missing = |pem: &[u8]| {
+            let mut texts = pem.windows(CERTIFICATE.len());
+            !texts.any(|text| text == CERTIFICATE)
+        };
+        let wrong = |field: &str| Err(ConfigError::new(field, "has no certificate in PEM"));
+        if matches!(&self.roots, Some(roots) if is_missing(roots)) {
+            return wrong("RedisOptions::root_certificates");
+        }
+        if matches!(&self.client, Some((client, _)) if is_missing(client)) {
+            return wrong("RedisOptions::client_certificate");
+        }
+        Ok(())
+    }
+}
+
 const PREFIX: &str = "tower-quota";
 const TIMEOUT: Duration = Duration::from_millis(250);
 const LEASE: Duration = Duration::from_secs(6);
@@ -63,9 +85,9 @@ impl RedisOptions {
     /// Sets the secret with which tokens and accounts are made unrecognizable before they go to Redis; the same in all processes.
     /// Must be set.
     ///
-    /// What stands in Redis is the HMAC-SHA256 (RFC 2104) of the token with this key, cut to 128 bits. Whoever reads Redis but does
-    /// not know the key can neither read a token there nor try whether a token that he has is one of them. That is as good as the
-    /// key is: 32 random bytes are best. A process with another key shares nothing with the others.
+    /// What stands in Redis is the HMAC-SHA256 (RFC 2104) of the token with this key, cut to 128 bits. Whoever reads Redis but
+    /// does not know the key can neither read a token there nor try whether a token that he has is one of them. That is as good
+    /// as the key is: 32 random bytes are best. A process with another key shares nothing with the others but limits of the whole app.
     #[must_use]
     pub fn key(mut self, key: impl Into<Vec<u8>>) -> Self {
         self.key = key.into();
@@ -96,9 +118,9 @@ impl RedisOptions {
         self
     }
 
-    /// Sets the longest that a request to the API is under way; 30 s at first, at most a day. What a process had in flight when it
-    /// died is free one window and so long after its lease ended. A request that takes longer than this is counted too early only
-    /// if its process has died.
+    /// Sets the longest that a request to the API is under way; 30 s at first, at most a day. What a process had in flight when
+    /// it died is free one window and so long after its lease ended. A request that takes longer than this is counted too early
+    /// only if its process has died.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
@@ -162,6 +184,8 @@ impl RedisOptions {
         if self.request_timeout > LONGEST_TIME {
             return wrong("RedisOptions::request_timeout", "must be at most a day");
         }
+        #[cfg(feature = "redis-tls")]
+        self.certificates.check()?;
         Ok(())
     }
 

@@ -91,7 +91,7 @@ impl Appetite {
         if wanted > 1 { wanted.min(most) } else { 0 }
     }
 
-    /// The store has answered a call. It wanted `wanted` and no more than `most`; `last_ready` is when the
+    /// The store has answered a call; `is_full` if nothing is free there now. It wanted `wanted` and no more than `most`; `last_ready` is when the
     /// last leased slot is ready.
     pub(in crate::core) fn answered(
         &mut self,
@@ -99,6 +99,7 @@ impl Appetite {
         wanted: u32,
         most: u32,
         answer: &LimitAnswer,
+        is_full: bool,
         window: Duration,
         last_ready: Option<Tick>,
     ) {
@@ -133,10 +134,15 @@ impl Appetite {
             // Some are on their way; ask for more before the last of them is used.
             (Some(ready), _) if granted > 0 => ready.before(horizon / 4),
             _ if !is_short => now,
-            (_, Some(next)) if next > horizon => now.after(next - horizon / 2),
+            // As soon as most of what becomes free together can be leased: should the store be gone before, nobody could use it.
+            (_, Some(next)) if next > horizon => now.after(next - horizon / 8 * 7),
             (_, Some(_)) => now.after(horizon / 2),
             (_, None) => now.after(while_away),
         };
+        if let Some(next) = answer.next.filter(|_| is_full) {
+            // Those who come until then are asked for together.
+            self.retry = self.retry.max(now.after(next).before(horizon / 8));
+        }
         if is_short {
             self.retry = self.retry.max(now.after(jittered(SHORTEST_RETRY)));
         }

@@ -32,19 +32,31 @@ pub(in crate::core) enum Gate {
 /// A member's part of a limit while the store is gone or its record may lack something.
 ///
 /// At first no more than it had, so that those who had more can shrink to theirs; then its share.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::core) struct Share {
+    /// Slots that nobody else can have.
     pub(in crate::core) at_first: u32,
-    pub(in crate::core) grows: Tick,
+    /// Slots that it had leased, and from when on they are free.
+    pub(in crate::core) later: Vec<(Tick, u32)>,
+    /// No more than this, and all of it when `grows` has come.
     pub(in crate::core) then: u32,
+    pub(in crate::core) grows: Tick,
 }
 
 impl Share {
     pub(in crate::core) fn at(&self, now: Tick) -> u32 {
-        match now >= self.grows {
-            true => self.then,
-            false => self.at_first,
+        if now >= self.grows {
+            return self.then;
         }
+        let ready = self.later.iter().filter(|(at, _)| *at <= now);
+        let had = ready.fold(self.at_first, |sum, (_, slots)| sum.saturating_add(*slots));
+        had.min(self.then)
+    }
+
+    /// When it becomes more.
+    fn next(&self, now: Tick) -> Option<Tick> {
+        let later = self.later.iter().map(|(at, _)| *at);
+        later.chain([self.grows]).filter(|at| *at > now).min()
     }
 }
 
@@ -172,14 +184,14 @@ impl Lease {
                 let next = self.idle.front().map(|idle| idle.ready.max(now.next()));
                 next.filter(|next| *next < self.ends)
             }
-            Gate::Share => self.share.map(|share| share.grows).filter(|at| *at > now),
+            Gate::Share => self.share.as_ref().and_then(|share| share.next(now)),
             _ => None,
         }
     }
 
     /// The member's part of the limit, where it may not have more.
     pub(in crate::core) fn cap(&self, now: Tick) -> Option<u32> {
-        self.share.map(|share| share.at(now))
+        self.share.as_ref().map(|share| share.at(now))
     }
 
     /// Whether what is free depends on our own use of the window.
@@ -360,11 +372,15 @@ impl Lease {
         self.foreign_until > now || self.share.is_some()
     }
 
-    /// All idle slots are given up, without telling. Gives how many there were.
-    pub(in crate::core) fn void(&mut self) -> u32 {
-        let idle = self.idle().all();
+    /// All idle slots, and from when on they may be used.
+    pub(in crate::core) fn idle_by_time(&self) -> Vec<(Tick, u32)> {
+        let idle = self.idle.iter();
+        idle.map(|idle| (idle.ready, idle.slots.all())).collect()
+    }
+
+    /// All idle slots are given up, without telling.
+    pub(in crate::core) fn void(&mut self) {
         self.idle.clear();
-        idle
     }
 
     /// Whether the store could take the cell for a new one.

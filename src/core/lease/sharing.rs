@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::wire::HORIZON;
+
 /// What becomes of requests while the store that lends their slots cannot be reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -29,6 +31,13 @@ pub struct Sharing {
     pub on_outage: OnOutage,
 }
 
+impl Sharing {
+    /// Slots of a window of this length are leased so long before they are free; see [`HORIZON`].
+    pub(crate) fn horizon(&self, window: Duration) -> Duration {
+        (window / HORIZON).min(self.lease / 2)
+    }
+}
+
 /// How many processes share the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Members {
@@ -41,6 +50,11 @@ pub struct Members {
 }
 
 impl Members {
+    /// Whether it is certain that there is nobody else.
+    pub(crate) fn is_alone(self) -> bool {
+        self.count <= 1 && self.known
+    }
+
     /// This one's part of so many slots, if the store is gone.
     pub(crate) fn share(self, quota: u32) -> u32 {
         let count = self.count.max(1);

@@ -166,6 +166,15 @@ pub enum SharedRule {
     },
 }
 
+impl SharedRule {
+    /// Slots per window or day.
+    pub fn quota(&self) -> u32 {
+        match self {
+            Self::Rolling { quota, .. } | Self::Pool { quota, .. } => *quota,
+        }
+    }
+}
+
 /// Slots that begin to cool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {

@@ -92,9 +92,10 @@ impl Ledger {
         lease.grant(now.tick, &told.granted);
         let last_ready = lease.last_ready();
         let wanted = asked.want.all();
-        lease
-            .appetite_mut()
-            .answered(now.tick, wanted, asked.most, told, window, last_ready);
+        let is_full = told.used >= asked.rule.quota();
+        lease.appetite_mut().answered(
+            now.tick, wanted, asked.most, told, is_full, window, last_ready,
+        );
         let mut news = None;
         match kind {
             Kind::Rolling(_) => {

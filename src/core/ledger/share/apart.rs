@@ -102,29 +102,36 @@ impl Ledger {
         let own_share = fleet.share(kind.quota().unwrap_or_default());
         let reset = cell.pool(kind).map(|(pool, _)| pool.reset_tick(now));
         let window = window_of(kind);
+        // What leaves the window sooner may have been leased to somebody.
+        let kept = cell.used_at(now.tick.after(sharing.horizon(window)), kind);
         let Some(lease) = &mut cell.lease else {
             return;
         };
-        let idle = match why {
-            Apart::Recovering => lease.idle().all(),
-            Apart::Gone | Apart::Lost => lease.void(),
-        };
-        let had = used.saturating_add(idle);
+        let later = lease.idle_by_time();
+        if why != Apart::Recovering {
+            lease.void();
+        }
         let share = match kind {
             Kind::Pool(_) => {
-                let left = lease
-                    .left
-                    .map_or(own_share.saturating_sub(used), |left| fleet.share(left));
+                let idle: u32 = later.iter().map(|(_, slots)| *slots).sum();
+                let left = lease.left.map(|left| fleet.share(left));
+                let left = left.unwrap_or(own_share.saturating_sub(used));
+                let at_first = used.saturating_add(idle).saturating_add(left);
                 Share {
-                    at_first: had.saturating_add(left),
+                    at_first,
+                    later: Vec::new(),
+                    then: at_first.max(own_share),
                     grows: reset.unwrap_or(Tick::NEVER),
-                    then: own_share,
                 }
             }
             _ => Share {
-                at_first: had.min(own_share),
-                grows: since.after(sharing.lease).after(window).after(late),
+                at_first: kept,
+                later,
                 then: own_share,
+                grows: match fleet.is_alone() {
+                    true => since,
+                    false => since.after(sharing.lease).after(window).after(late),
+                },
             },
         };
         lease.begin_apart(share);

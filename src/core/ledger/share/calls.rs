@@ -19,6 +19,16 @@ const LATEST: u32 = 80;
 /// Of those who wait so many are counted.
 const MOST_COUNTED: usize = 4_096;
 
+/// For those who stand in line for something else so many slots are kept.
+const MOST_ELSEWHERE: u32 = 4;
+
+/// What those need who wait for a cell.
+#[derive(Clone, Copy, Debug, Default)]
+struct Demand {
+    needed: u32,
+    missing: Slots,
+}
+
 impl Ledger {
     /// The calls to the store that are due, `most` at most. For each key one is under way at a time: hand every one of them back by
     /// [`answered`](Self::answered) or [`unanswered`](Self::unanswered).
@@ -116,7 +126,8 @@ impl Ledger {
             let Some(id) = self.cell_of_member(member, nth) else {
                 break;
             };
-            let missing = !is_paused && !self.missing(now, id).is_empty();
+            let demand = self.demand(now, id, is_paused);
+            let missing = !demand.missing.is_empty();
             let (cell, kind) = self.table.cell_mut(id);
             let window = window_of(kind);
             let Some(lease) = &mut cell.lease else {
@@ -132,7 +143,7 @@ impl Ledger {
                 let tell = (window / HORIZON).min(lease_time / BEATS);
                 when = when.min(lease.untold_since().after(tell));
             }
-            if !idle.is_empty() && !missing {
+            if idle.all() > demand.needed {
                 when = when.min(lease.appetite().give_back_at(answered));
             }
             let holds = !idle.is_empty() || !lease.in_use().is_empty();
@@ -167,11 +178,14 @@ impl Ledger {
         self.table.closed_gate(now.tick, &keys).is_some()
     }
 
-    /// How many slots those miss who wait for this cell.
-    fn missing(&mut self, now: Now, id: CellId) -> Slots {
+    /// How many slots those need who wait, and how many of them are not there yet.
+    fn demand(&mut self, now: Now, id: CellId, is_paused: bool) -> Demand {
         let (cell, kind) = self.table.cell_mut(id);
-        if cell.paused_until(now.tick).is_some() {
-            return Slots::default();
+        let Some(lease) = &cell.lease else {
+            return Demand::default();
+        };
+        if is_paused || cell.paused_until(now.tick).is_some() {
+            return Demand::default();
         }
         let reserved = match kind {
             Kind::Rolling(window) => window.has_reserve(),
@@ -179,25 +193,28 @@ impl Ledger {
             Kind::Gate => false,
         };
         let waiting = cell.waiting_in_lanes(MOST_COUNTED);
-        let Some(lease) = &cell.lease else {
-            return Slots::default();
-        };
+        // Permits and waiters name the cell once; those who stand in line here do once more.
+        let here = cell.waiting().saturating_mul(2);
+        let elsewhere = cell.refs.saturating_sub(lease.in_use().all());
+        let elsewhere = elsewhere.saturating_sub(here).min(MOST_ELSEWHERE);
         let idle = lease.idle();
-        if !reserved {
+        let spare_bulk = idle.bulk.saturating_sub(waiting.bulk);
+        let missing = match reserved {
             // All slots are alike: those of `Bulk` are good for both.
-            return Slots {
+            false => Slots {
                 bulk: waiting.all().saturating_sub(idle.all()),
                 interactive: 0,
-            };
-        }
-        let spare_bulk = idle.bulk.saturating_sub(waiting.bulk);
-        Slots {
-            bulk: waiting.bulk.saturating_sub(idle.bulk),
-            interactive: waiting
-                .interactive
-                .saturating_sub(idle.interactive)
-                .saturating_sub(spare_bulk),
-        }
+            },
+            true => Slots {
+                bulk: waiting.bulk.saturating_sub(idle.bulk),
+                interactive: waiting
+                    .interactive
+                    .saturating_sub(idle.interactive)
+                    .saturating_sub(spare_bulk),
+            },
+        };
+        let needed = waiting.all().saturating_add(elsewhere);
+        Demand { needed, missing }
     }
 
     /// What a member says now; `None` if it has nothing to say.
@@ -212,10 +229,7 @@ impl Ledger {
         let mut limits = Vec::new();
         let mut has_reason = !pauses.is_empty();
         for id in cells {
-            let missing = match is_paused {
-                true => Slots::default(),
-                false => self.missing(now, id),
-            };
+            let Demand { needed, missing } = self.demand(now, id, is_paused);
             let first = self.first_window(id);
             let (cell, kind) = self.table.cell_mut(id);
             cell.expire(now, kind);
@@ -227,8 +241,7 @@ impl Ledger {
                 cell.prepare_to_join(now.tick, join);
             }
             let (used, is_pool) = (cell.used(), matches!(kind, Kind::Pool(_)));
-            let horizon = (window / HORIZON).min(sharing.lease / 2);
-            let used_soon = cell.used_at(now.tick.after(horizon), kind);
+            let used_soon = cell.used_at(now.tick.after(sharing.horizon(window)), kind);
             let Some(lease) = &mut cell.lease else {
                 continue;
             };
@@ -243,7 +256,7 @@ impl Ledger {
             let mut returned = Slots::default();
             if want.is_empty() {
                 let keep = lease.appetite_mut().keep(now.tick, quota);
-                returned = lease.give_back(now.tick, keep, window);
+                returned = lease.give_back(now.tick, keep.max(needed), window);
                 spare = 0;
             }
             has_reason |= !want.is_empty();
