@@ -57,9 +57,14 @@ impl World {
 
     /// Starts one process with full demand.
     pub(crate) fn start(&self, program: &Path, arguments: &[&str]) -> Process {
+        let redis = ["--redis", &self.redis.url(), "--key", KEY];
+        self.start_alone(program, &[&redis, arguments].concat())
+    }
+
+    /// The same with a quota of its own.
+    pub(crate) fn start_alone(&self, program: &Path, arguments: &[&str]) -> Process {
         let mut command = Command::new(program);
         command
-            .args(["--redis", &self.redis.url(), "--key", KEY])
             .args(["--api", &self.server.url()])
             .args(["--quota", &self.allowance.quota.to_string()])
             .args(["--window", &self.allowance.window.as_secs().to_string()])
@@ -99,6 +104,15 @@ impl World {
     /// Until so long after the simulator was built.
     pub(crate) async fn until(&self, time: Duration) {
         tokio::time::sleep(time.saturating_sub(self.sim.elapsed())).await;
+    }
+
+    /// Until processes are in the middle of taking slots, at that time or later.
+    pub(crate) async fn in_a_rush(&self, time: Duration) {
+        self.until(time).await;
+        let before = self.sim.stats().counted();
+        while self.sim.stats().counted() < before + u64::from(self.allowance.quota / 3) {
+            tokio::time::sleep(SECOND / 100).await;
+        }
     }
 
     /// Requests that were counted from then until then.

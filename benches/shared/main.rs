@@ -2,7 +2,7 @@
 //! as so many processes of their own.
 //!
 //! ```text
-//! cargo bench --bench shared                      all tables: three minutes
+//! cargo bench --bench shared                      all tables: six minutes
 //! cargo bench --bench shared -- processes peer    only these; the names are in the headlines
 //! cargo bench --bench shared -- --json            the same as one JSON object
 //! ```
@@ -31,6 +31,7 @@ mod fleet;
 mod gcra;
 mod latency;
 mod memory;
+mod pace;
 mod peer;
 mod processes;
 mod seen;

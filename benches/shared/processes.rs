@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::fleet::{Process, Said, World};
 use crate::limiters::Allowance;
+use crate::pace::Pace;
 use crate::seen::{Outage, Seen, report};
 use crate::tables::Table;
 use crate::{SECOND, in_real_time, program, scripts};
@@ -29,7 +30,9 @@ pub(crate) struct Run {
     pub(crate) quota: u32,
     pub(crate) trouble: Trouble,
     /// How many work at a time.
-    pub(crate) processes: usize,
+    processes: usize,
+    /// Whether they share the quota.
+    pub(crate) shares: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,19 +42,21 @@ pub(crate) enum Trouble {
     Skew,
     /// One is killed every 5 s and another one started.
     Kill,
-    /// Redis is killed in mid-run and comes back empty.
+    /// Redis is killed in mid-run, at a bad moment, and comes back empty.
     Restart,
     /// Redis is gone for a while and comes back empty.
     Outage,
 }
 
-pub(crate) const RUNS: [Run; 8] = [
+pub(crate) const RUNS: [Run; 10] = [
+    run("one, without Redis", 100, 1, Trouble::None).alone(),
     run("one", 100, 1, Trouble::None),
     run("four", 100, 4, Trouble::None),
     run("four, clocks wrong by an hour", 100, 4, Trouble::Skew),
     run("four, one killed every 5 s", 100, 4, Trouble::Kill),
     run("four, Redis restarted, empty", 100, 4, Trouble::Restart),
     run("four, Redis gone for 30 s", 100, 4, Trouble::Outage),
+    run("one, without Redis", 190, 1, Trouble::None).alone(),
     run("one", 190, 1, Trouble::None),
     run("four", 190, 4, Trouble::None),
 ];
@@ -62,6 +67,7 @@ const fn run(name: &'static str, quota: u32, processes: usize, trouble: Trouble)
         quota,
         trouble,
         processes,
+        shares: true,
     }
 }
 
@@ -82,6 +88,11 @@ pub(crate) fn table() -> Table {
 }
 
 impl Run {
+    const fn alone(mut self) -> Self {
+        self.shares = false;
+        self
+    }
+
     pub(crate) fn lasts(&self) -> Duration {
         match self.trouble {
             Trouble::Outage => 3 * OUTAGE,
@@ -101,8 +112,13 @@ impl Run {
         };
         let start = |nth: usize| {
             let skew = skews.get(nth).unwrap_or(&"0");
-            world.start(program, &["--timeout", TIMEOUT, "--clock-skew", skew])
+            let arguments = ["--timeout", TIMEOUT, "--clock-skew", skew];
+            match self.shares {
+                true => world.start(program, &arguments),
+                false => world.start_alone(program, &arguments),
+            }
         };
+        let started = world.sim.elapsed();
         let mut processes: Vec<Process> = (0..self.processes).map(start).collect();
         let begun = world.begun().await;
         let end = begun + self.lasts();
@@ -120,13 +136,14 @@ impl Run {
                 }
             }
             Trouble::Restart => {
-                world.until(begun + LASTS / 2).await;
+                world.in_a_rush(begun + LASTS / 2).await;
                 world.redis.restart();
             }
-            Trouble::Outage => outage = Some(take_away(&mut world, begun + OUTAGE).await),
+            Trouble::Outage => outage = Some(take_away(&mut world, begun).await),
         }
         world.until(end).await;
-        let counted = world.counted(begun, end);
+        let windows = self.lasts().as_secs() / WINDOW.as_secs();
+        let pace = Pace::wait(&world.sim, world.allowance, started, windows as u32).await;
         if let Some(outage) = &mut outage {
             outage.most_after = world.most(outage.returned);
         }
@@ -145,31 +162,36 @@ impl Run {
         let sum = |name| said.iter().map(|said| said.last(name)).sum::<u64>();
         Seen {
             run: self,
-            counted,
+            pace,
             refused: world.sim.stats().refused(),
             failed: sum("lost") + sum("other") + sum("failed"),
             requests: sum("requests"),
             calls: sum("redis_calls"),
+            heartbeats: sum("redis_heartbeats"),
             scripts,
             shares: shares(Duration::ZERO),
-            later_shares: shares(WINDOW),
+            later_shares: shares(pace.first + WINDOW),
             outage,
         }
     }
 }
 
-/// Stops Redis then, and starts it again.
-async fn take_away(world: &mut World, from: Duration) -> Outage {
-    world.until(from).await;
+/// Stops Redis, and starts it again.
+async fn take_away(world: &mut World, begun: Duration) -> Outage {
+    world.in_a_rush(begun + OUTAGE).await;
     world.redis.stop();
     let gone = world.sim.elapsed();
     world.until(gone + OUTAGE).await;
     world.redis.restart();
     let returned = world.sim.elapsed();
-    let before = gone - 2 * WINDOW;
+    let rate = |from: Duration, to: Duration| {
+        let counted = world.counted(from, to) as f64;
+        counted / (to - from).as_secs_f64()
+    };
     Outage {
-        before: world.counted(before, gone) as f64 / (gone - before).as_secs_f64(),
-        during: world.counted(gone, returned) as f64 / (returned - gone).as_secs_f64(),
+        // With the first window, which was free at once: rather too much than too little.
+        before: rate(begun, gone),
+        during: rate(gone, returned),
         returned,
         most_after: 0,
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::processes::{Run, Trouble, WINDOW};
+use crate::pace::{LEGEND, Pace};
+use crate::processes::{Run, Trouble};
 use crate::support;
 use crate::tables::Table;
 
@@ -20,17 +21,18 @@ const LEAST_IN_OUTAGE: f64 = 0.70;
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) run: Run,
-    /// Requests that the server counted.
-    pub(crate) counted: usize,
+    pub(crate) pace: Pace,
     pub(crate) refused: u64,
     /// Requests without an answer, with another error, or not made at all.
     pub(crate) failed: u64,
     /// Requests and calls to Redis, as the processes count them.
     pub(crate) requests: u64,
     pub(crate) calls: u64,
+    /// Those of them that only say that a process is there.
+    pub(crate) heartbeats: u64,
     /// Scripts that Redis has run.
     pub(crate) scripts: Option<u64>,
-    /// Each process's part of the answers, in the whole run and after the first window; of those that were there at the end.
+    /// Each process's part of the answers, in the whole run and after the first window.
     pub(crate) shares: Vec<f64>,
     pub(crate) later_shares: Vec<f64>,
     pub(crate) outage: Option<Outage>,
@@ -53,18 +55,12 @@ impl Outage {
 }
 
 impl Seen {
-    /// Of what the server would have allowed.
-    fn used(&self) -> f64 {
-        let windows = self.run.lasts().as_secs_f64() / WINDOW.as_secs_f64();
-        self.counted as f64 / (windows * f64::from(self.run.quota))
-    }
-
-    /// Of what the same quota gave to one process alone.
+    /// Of what the same quota gave to one process alone that does not share it.
     fn of_one(&self, all: &[Seen]) -> Option<f64> {
         let one = all
             .iter()
-            .find(|one| one.run.processes == 1 && one.run.quota == self.run.quota)?;
-        (self.run.processes > 1).then(|| self.used() / one.used())
+            .find(|one| !one.run.shares && one.run.quota == self.run.quota)?;
+        self.run.shares.then(|| self.pace.used() / one.pace.used())
     }
 
     /// What the server of Redis counts, or else the processes.
@@ -131,18 +127,26 @@ impl Seen {
         let or_none = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
         let spread = |shares: &[f64]| {
             let (least, most) = self.spread(shares);
-            format!("{least:.2} to {most:.2}")
+            match self.run.trouble {
+                Trouble::Kill => "-".to_owned(),
+                _ => format!("{least:.2} to {most:.2}"),
+            }
         };
         vec![
             self.run.name.to_owned(),
             self.run.quota.to_string(),
             self.refused.to_string(),
             self.failed.to_string(),
-            format!("{:.1} %", 100.0 * self.used()),
+            format!("{:.1} s", self.pace.first.as_secs_f64()),
+            format!("{:.1} %", 100.0 * self.pace.used()),
             or_none(self.of_one(all).map(|share| format!("{share:.3}"))),
             spread(&self.shares),
             spread(&self.later_shares),
             format!("{:.3}", self.calls_per_request()),
+            format!(
+                "{:.3}",
+                self.heartbeats as f64 / self.requests.max(1) as f64
+            ),
         ]
     }
 
@@ -159,15 +163,17 @@ impl Seen {
             "run": self.run.name,
             "quota": self.run.quota,
             "seconds": self.run.lasts().as_secs_f64(),
-            "counted": self.counted,
             "refused": self.refused,
             "failed": self.failed,
-            "used": self.used(),
+            "first_after_s": self.pace.first.as_secs_f64(),
+            "took_s": self.pace.took.as_secs_f64(),
+            "used": self.pace.used(),
             "of_one_process": self.of_one(all),
             "shares": self.shares,
             "shares_after_the_first_window": self.later_shares,
             "requests": self.requests,
             "redis_calls": self.calls,
+            "redis_heartbeats": self.heartbeats,
             "redis_scripts": self.scripts,
             "redis_calls_per_request": self.calls_per_request(),
             "outage": outage,
@@ -181,11 +187,13 @@ pub(crate) fn report(all: &[Seen]) -> Table {
         "per 10 s",
         "429",
         "failed",
+        "first after",
         "used",
         "of one",
         "each of its part",
         "after 10 s",
         "round trips",
+        "heartbeats",
     ];
     let rows: Vec<_> = all.iter().map(|seen| seen.row(all)).collect();
     let mut text = format!(
@@ -201,11 +209,13 @@ pub(crate) fn report(all: &[Seen]) -> Table {
             outage.most_after,
         );
     }
+    text += LEGEND;
     text += "\
-used:        of what the server allows: a window full at once, and again with each window
-of one:      of what one process alone comes to with the same Redis
-each of its part: the least and the most that a process has of its even part; of those that were there at the end
+of one:      of what one process without Redis comes to
+             What a killed process held is out of use for a lease (5 s), a time-out (5 s) and a window
+each of its part: the least and the most that a process has of its even part
 round trips: to Redis, for each request; where Redis ran all the time it counts, else the processes do
+heartbeats:  those of them that only say that a process is there
 ";
     Table {
         text,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tower_quota::clock::Clock;
+use tower_quota::redis::SharedCalls;
 
 pub(crate) struct Counts {
     clock: Clock,
@@ -83,8 +84,7 @@ impl Counts {
         self.failed.fetch_add(1, Relaxed);
     }
 
-    /// `calls`: to Redis, so far.
-    pub(crate) fn so_far(&self, calls: u64) -> Value {
+    pub(crate) fn so_far(&self, redis: SharedCalls) -> Value {
         let sent = self.sent.load(Relaxed);
         let per_request = |count: u64| count as f64 / sent.max(1) as f64;
         json!({
@@ -95,8 +95,9 @@ impl Counts {
             "other": self.other.load(Relaxed),
             "lost": self.lost.load(Relaxed),
             "failed": self.failed.load(Relaxed),
-            "redis_calls": calls,
-            "redis_calls_per_request": per_request(calls),
+            "redis_calls": redis.round_trips(),
+            "redis_heartbeats": redis.heartbeats,
+            "redis_calls_per_request": per_request(redis.round_trips()),
             "mean_wait_s": per_request(self.waited_us.load(Relaxed)) / 1e6,
             "longest_wait_s": self.longest_us.load(Relaxed) as f64 / 1e6,
         })

@@ -148,7 +148,7 @@ async fn run(args: Args) -> Result<(), BoxError> {
         left: Arc::new(AtomicU64::new(args.requests)),
     };
     let report = || {
-        let so_far = counts.so_far(quota.shared_calls().round_trips());
+        let so_far = counts.so_far(quota.shared_calls());
         say(&match args.json {
             true => so_far.to_string(),
             false => counts::text(&so_far),
