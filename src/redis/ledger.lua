@@ -383,7 +383,8 @@ local function rolling(c, l, h, a)
     local left
     free, free_bulk, left = lend(c, l, h, a, free, free_bulk, room, spare)
     room_ahead = max(0, room_ahead - (room - left))
-    -- For those who will come, too.
+    -- For those who will come, too, where they would not find anything free.
+    if free > 0 then ahead = 0 end
     c.want_b = c.want_b + ahead
     a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room_ahead), thaws[c.name])
     c.want_b = max(0, c.want_b - ahead)

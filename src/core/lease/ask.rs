@@ -174,6 +174,7 @@ impl Appetite {
         let while_away = jittered((asked.window / PART).clamp(SHORTEST_RETRY, LONGEST_RETRY));
         self.retry = match (later, answer.next) {
             _ if answer.recovering => now.after(while_away),
+            _ if !is_short && !asked.is_full => now,
             // There may be as many again.
             _ if granted < wanted && !is_short => now,
             // All that others have not got is on its way here; what is in flight will take a window to come back.
