@@ -66,7 +66,7 @@ impl Slots {
         taken
     }
 
-    pub(super) fn add(&mut self, more: Slots) {
+    pub(in crate::core) fn add(&mut self, more: Slots) {
         self.bulk = self.bulk.saturating_add(more.bulk);
         self.interactive = self.interactive.saturating_add(more.interactive);
     }

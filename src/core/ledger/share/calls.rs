@@ -84,11 +84,29 @@ impl Ledger {
             if let Some(mut call) = self.make_call(now, member) {
                 for limit in &mut call.limits {
                     (limit.want, limit.spare) = (Slots::default(), 0);
+                    self.give_back_all(now, member, limit);
                 }
                 calls.push(call);
             }
         }
         calls
+    }
+
+    /// The last call of a member gives back what is leased and not in use.
+    fn give_back_all(&mut self, now: Now, member: u32, said: &mut LimitCall) {
+        let Some(id) = self.cell_of_limit(member, said.limit) else {
+            return;
+        };
+        let (cell, kind) = self.table.cell_mut(id);
+        let Some(lease) = &mut cell.lease else {
+            return;
+        };
+        let idle = lease.idle().all();
+        said.own = said.own.saturating_sub(idle);
+        said.soon = said.soon.saturating_sub(idle);
+        said.returned
+            .add(lease.give_back(now.tick, 0, window_of(kind)));
+        said.settled.append(&mut lease.settled);
     }
 
     /// When a member must say something next.
@@ -234,10 +252,11 @@ impl Ledger {
             let first = self.first_window(id);
             let (cell, kind) = self.table.cell_mut(id);
             cell.expire(now, kind);
-            let rule = shared_rule(cell, kind, first)?;
+            let Some((rule, limit)) = shared_rule(cell, kind, first).zip(cell.limit()) else {
+                continue;
+            };
             let window = window_of(kind);
             let quota = kind.quota().unwrap_or_default();
-            let limit = cell.limit()?;
             if join != Join::Member {
                 cell.prepare_to_join(now.tick, join);
             }
