@@ -377,3 +377,50 @@ fn an_outage_across_midnight_leaves_no_process_more_than_its_part_of_the_new_day
     }
     assert_eq!(count, 50);
 }
+
+#[test]
+fn a_key_first_used_in_an_outage_is_no_new_one_when_the_store_is_back() {
+    let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+    process.store_gone();
+    process.pass(30 * S);
+    let permits: Vec<_> = (0..50).map(|_| process.sent()).collect();
+    let waiter = process.wait(Lane::Bulk);
+    permits
+        .into_iter()
+        .for_each(|permit| process.settle(permit));
+    process.store_back();
+    let call = process.call();
+    assert_eq!((call.join, call.born), (Join::Anew, 1));
+    assert_eq!((settled(&call), call.limits[0].cap), (50, Some(50)));
+    let now = process.now();
+    process.ledger.cancel(now, waiter);
+}
+
+#[test]
+fn so_is_a_key_first_used_soon_after_one() {
+    let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+    process.store_gone();
+    process.pass(30 * S);
+    process.store_back();
+    process.pass(4 * S);
+    process.wait(Lane::Bulk);
+    let call = process.call();
+    assert_eq!((call.join, call.born), (Join::Anew, 1));
+    // What is certainly this process's part may be lent at once.
+    assert_eq!(call.limits[0].cap, Some(50));
+}
+
+#[test]
+fn nobody_waits_for_others_after_an_outage_in_which_nobody_could_use_a_new_key() {
+    for (gone, back) in [(4, 0), (30, 5)] {
+        let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+        process.store_gone();
+        process.pass(gone * S);
+        process.store_back();
+        process.pass(back * S);
+        process.wait(Lane::Bulk);
+        let call = process.call();
+        assert_eq!((call.join, call.born), (Join::Again, 0));
+        assert_eq!(call.limits[0].cap, None);
+    }
+}

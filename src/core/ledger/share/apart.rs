@@ -47,7 +47,9 @@ impl Ledger {
         let Some(leases) = &mut self.leases else {
             return;
         };
-        leases.gone = None;
+        if let Some(since) = leases.gone.take() {
+            leases.outage = Some((since, now.tick));
+        }
         for member in leases.all() {
             if let Some(leases) = &mut self.leases {
                 let is_closed = leases.sharing.on_outage == OnOutage::FailClosed;

@@ -19,6 +19,8 @@ const LATEST: u32 = 160;
 /// Of those who wait so many are counted.
 const MOST_COUNTED: usize = 4_096;
 
+/// The record that a member knows which knows none, and yet knows that the key may have been used.
+const ANY_BEFORE: u64 = 1;
 /// For those who stand in line for something else so many slots are kept.
 const MOST_ELSEWHERE: u32 = 4;
 
@@ -240,7 +242,12 @@ impl Ledger {
         let is_paused = self.is_paused(now, member);
         let leases = self.leases.as_mut()?;
         let (fleet, sharing) = (leases.fleet, leases.sharing);
+        let unseen_since = leases.unseen_since(now.tick);
         let state = leases.member_mut(member);
+        if let Some(since) = unseen_since.filter(|_| state.born == 0) {
+            // The record must not be taken for a whole one.
+            (state.born, state.answered, state.join) = (ANY_BEFORE, since, Join::Anew);
+        }
         let (key, join, apart) = (state.key, state.join, state.apart);
         let answered = state.answered;
         let cells = state.cells.clone();
