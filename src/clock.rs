@@ -203,7 +203,10 @@ mod tests {
             assert_eq!(clock.wall(), store + 4 * second);
             assert_eq!(clock.now(true).wall, store + 4 * second);
         }
-        assert_eq!((early.elapsed(), late.elapsed()), (7 * second, 0 * second));
+        assert_eq!(
+            (early.elapsed(), late.elapsed()),
+            (7 * second, Duration::ZERO)
+        );
         // The store's clock was set forward since.
         early.set_store(store + 60 * second, Clock::instant_now());
         assert_eq!(early.wall(), store + 60 * second);

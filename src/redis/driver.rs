@@ -11,7 +11,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::count::{Count, count};
-use super::error::RedisError;
+use super::error::{RedisError, RedisErrorKind};
 use super::health::Health;
 use super::ledger::{RedisLedger, Store, middle};
 use super::members::{Beat, Membership};
@@ -227,19 +227,23 @@ impl Driver {
         count(&self.count().failures);
         let now = Clock::instant_now();
         if self.health.failed(is_beat, began, now) {
-            count(&self.count().outages);
-            self.count().is_gone.store(true, Ordering::Relaxed);
-            self.borrower.store_gone();
-            tracing::warn!(
-                target: "tower_quota::store_gone",
-                policy = ?self.store.sharing.on_outage,
-                %error,
-            );
+            self.store_gone(error);
         }
         if self.health.is_gone() && is_beat {
             self.last_beat = now;
             self.store.connection.forget();
         }
+    }
+
+    fn store_gone(&self, error: &RedisError) {
+        count(&self.count().outages);
+        self.count().is_gone.store(true, Ordering::Relaxed);
+        self.borrower.store_gone();
+        tracing::warn!(
+            target: "tower_quota::store_gone",
+            policy = ?self.store.sharing.on_outage,
+            %error,
+        );
     }
 
     fn count(&self) -> &Count {
@@ -273,6 +277,16 @@ impl Driver {
             if let Some(done) = self.tasks.join_next_with_id().await {
                 self.done(done);
             }
+        }
+    }
+}
+
+impl Drop for Driver {
+    /// Without the runtime nobody reaches the store any more, and whoever has a handle must not wait for it.
+    fn drop(&mut self) {
+        if !self.borrower.has_left() && !self.health.is_gone() {
+            let error = RedisError::new(RedisErrorKind::Unreachable, "the runtime has ended");
+            self.store_gone(&error);
         }
     }
 }

@@ -111,8 +111,11 @@ impl From<redis::RedisError> for RedisError {
     }
 }
 
+/// No more than so many characters of what a server says are repeated.
+const LONGEST_TEXT: usize = 300;
+
 /// What the error says without what it was about: a server repeats the arguments of a command that it does not know, which may be
-/// a password.
+/// a password. Nothing that a terminal would carry out is left in it.
 fn harmless(error: &redis::RedisError) -> String {
     let said = match (error.code(), error.detail()) {
         (Some(code), detail) => format!("{code} {}", detail.unwrap_or_default()),
@@ -120,7 +123,8 @@ fn harmless(error: &redis::RedisError) -> String {
         (None, Some(_)) => error.category().to_owned(),
     };
     let end = said.find(", with args").unwrap_or(said.len());
-    said[..end].trim_end().to_owned()
+    let shown = said[..end].trim_end().chars().filter(|c| !c.is_control());
+    shown.take(LONGEST_TEXT).collect()
 }
 
 #[cfg(test)]

@@ -215,19 +215,11 @@ pub(super) fn answer(value: Value, call: &Call, names: &[String]) -> Result<Answ
         pauses.extend(subject.map(|subject| (subject, length)));
     }
     let mut limits = Vec::new();
-    for _ in 0..items.count()? {
-        let mut granted = Vec::new();
-        for _ in 0..items.count()? {
-            granted.push(Granted {
-                ready_in: Duration::from_micros(items.count()?),
-                slots: Slots {
-                    bulk: items.slots()?,
-                    interactive: items.slots()?,
-                },
-            });
-        }
+    for nth in 0..items.count()? {
+        let asked = call.limits.get(usize::try_from(nth).unwrap_or(usize::MAX));
+        let quota = asked.map_or(0, |asked| asked.rule.quota());
         limits.push(LimitAnswer {
-            granted,
+            granted: items.granted(quota)?,
             next: u64::try_from(items.int()?).ok().map(Duration::from_micros),
             expired: items.count()?,
             used: items.slots()?,
@@ -264,6 +256,23 @@ impl Items {
 
     fn slots(&mut self) -> Result<u32, Malformed> {
         u32::try_from(self.int()?).map_err(|_| Malformed)
+    }
+
+    /// Never more than the quota, and none of nothing.
+    fn granted(&mut self, quota: u32) -> Result<Vec<Granted>, Malformed> {
+        let mut granted = Vec::new();
+        let mut left = quota;
+        for _ in 0..self.count()? {
+            let ready_in = Duration::from_micros(self.count()?);
+            let (bulk, interactive) = (self.slots()?, self.slots()?);
+            let slots = Slots { bulk, interactive };
+            left = left.checked_sub(slots.all()).ok_or(Malformed)?;
+            if slots.is_empty() {
+                return Err(Malformed);
+            }
+            granted.push(Granted { ready_in, slots });
+        }
+        Ok(granted)
     }
 
     fn word(&mut self) -> Result<String, Malformed> {

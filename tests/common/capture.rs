@@ -1,17 +1,29 @@
 //! Events, written down.
 
 use std::fmt::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use super::lock;
 
 /// Writes every span and event with all of its fields into a text.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Capture(Arc<Mutex<String>>);
+
+/// Where there is one subscriber alone, `tracing` asks the thread that first comes to an event whether anybody wants it, and that may
+/// be the thread of another test.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
+
+impl Default for Capture {
+    fn default() -> Self {
+        LazyLock::force(&ANOTHER);
+        Self(Arc::default())
+    }
+}
 
 impl Capture {
     pub(crate) fn text(&self) -> String {
