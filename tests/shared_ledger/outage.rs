@@ -340,3 +340,17 @@ fn all_parts_together_are_the_quota_and_a_newcomer_has_none() {
     }
     assert_eq!(sum, 100);
 }
+
+#[test]
+fn a_call_that_was_to_be_made_again_when_the_store_went_is_not_lost() {
+    let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+    process.lend(&[(0, bulk(1))]);
+    let permit = process.sent();
+    process.settle(permit);
+    let call = process.call();
+    unanswered(&mut process, call);
+    process.store_gone();
+    process.store_back();
+    let call = process.call();
+    assert_eq!((call.join, settled(&call)), (Join::Again, 1));
+}

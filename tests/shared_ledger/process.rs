@@ -6,8 +6,8 @@ pub(crate) use tower_quota::core::lease::{
     Answer, Call, Granted, Join, LimitAnswer, Members, OnOutage, Outcome, Sharing, Slots,
 };
 pub(crate) use tower_quota::core::{
-    Admission, DenialReason, Fingerprint, Keys, Ledger, Now, Permit, Progress, Subject, Tick,
-    WaiterId,
+    Admission, DenialReason, Fingerprint, Keys, Ledger, Now, Permit, Progress, Report, Subject,
+    Tick, WaiterId,
 };
 pub(crate) use tower_quota::plan::{Lane, Limit, Plan, Reserve, RouteClass, Zone};
 
@@ -104,6 +104,14 @@ impl Process {
     pub(crate) fn settle(&mut self, permit: Permit) {
         let now = self.now();
         self.ledger.settle(now, permit, None);
+    }
+
+    /// Leaves somebody in line behind so many who go.
+    pub(crate) fn wait_after(&mut self, going: u32) {
+        for _ in 0..going {
+            drop(self.sent());
+        }
+        self.wait(Lane::Bulk);
     }
 
     /// The next call, whenever it is due.

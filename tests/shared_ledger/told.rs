@@ -164,3 +164,72 @@ fn nothing_is_wanted_through_a_pause() {
     let call = process.call();
     assert!(call.limits[0].want.is_empty());
 }
+
+#[test]
+fn one_call_is_under_way_for_a_key_whatever_happens_meanwhile() {
+    let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+    process.lend(&[(0, bulk(2))]);
+    let permit = process.sent();
+    process.wait_after(1);
+    let call = process.call();
+    process.settle(permit);
+    process.wait(Lane::Bulk);
+    assert_eq!(process.ledger.next_call(), None);
+    process.answer(call, grant(&[]), &[]);
+    assert!(process.ledger.next_call().is_some());
+}
+
+#[test]
+fn what_is_leased_and_not_used_is_a_part_of_its_own_use() {
+    let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+    process.lend(&[(0, bulk(4)), (4_000, bulk(6))]);
+    process.wait_after(4);
+    let limit = &process.call().limits[0];
+    assert_eq!((limit.own, limit.soon), (10, 10));
+}
+
+#[test]
+fn a_key_is_not_forgotten_before_all_is_told() {
+    let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+    process.lend(&[(0, bulk(1))]);
+    let permit = process.sent();
+    process.settle(permit);
+    process.pass(11 * S);
+    let now = process.now();
+    for nth in 0..20 {
+        let token = Fingerprint::from_halves(nth, 9);
+        let keys = Keys {
+            token,
+            account: token,
+        };
+        let patience = Tick::NEVER;
+        let admission = process
+            .ledger
+            .admit(now, keys, RouteClass::General, Lane::Bulk, patience);
+        assert!(matches!(admission, Admission::Waiting(_)));
+    }
+    let calls = process.ledger.calls(now, 100);
+    let told: u32 = calls.iter().map(settled).sum();
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn what_the_server_allows_is_told_until_the_store_has_heard_it() {
+    let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+    process.lend(&[(0, bulk(2))]);
+    let (first, second) = (process.sent(), process.sent());
+    let now = process.now();
+    for (permit, quota) in [(&first, 90), (&second, 80)] {
+        let mut report = Report::default();
+        report.quota = Some(quota);
+        process.ledger.observe(now, permit, 0, &report);
+    }
+    process.settle(first);
+    process.settle(second);
+    for _ in 0..3 {
+        let call = process.call();
+        let told = call.limits[0].told.map(|(quota, _)| quota);
+        assert_eq!(told, Some(80));
+        unanswered(&mut process, call);
+    }
+}
