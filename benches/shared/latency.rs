@@ -150,8 +150,8 @@ impl Scenario {
                 seen.micros.extend(self.turn(turn, &asked.way).await);
             }
         }
-        // What is told late is told by then.
-        tokio::time::sleep(SECOND).await;
+        // What is told late, a fifth of a window later, is told by then.
+        tokio::time::sleep(3 * SECOND).await;
         for ((asked, seen), before) in asked.iter().zip(&mut seen).zip(before) {
             seen.scripts = scripts(&asked.redis) - before;
             seen.micros.sort_unstable();

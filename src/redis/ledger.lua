@@ -480,10 +480,11 @@ for n = 1, int() do
     answer[n] = a
 end
 me.a = answer
--- Whoever holds nothing loses nothing; he is remembered longer, because he has less reason to call.
-local holds = false
+-- Whoever waits and holds nothing loses nothing; he is remembered longer, because he has less reason to call.
+local holds, waits = false, false
 for _, h in pairs(me.h) do holds = holds or h[1] + h[2] > 0 end
-if not holds then me.e = now + 2 * lease end
+for _, w in pairs(me.w) do waits = waits or w[1] > 0 end
+if waits and not holds then me.e = now + 2 * lease end
 
 if S.rb then
     local till = S.rb + lease

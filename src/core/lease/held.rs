@@ -8,7 +8,8 @@ use super::wire::{Granted, Seen, Settled, Slots};
 use crate::core::tick::Tick;
 use crate::plan::Lane;
 
-/// So many settled slots are told one by one; of more, some are told as if they were as late as the next.
+/// So many settled slots are told one by one; of more, two and two are told as if they were as late as the later, the oldest ones most
+/// often. So of those that are still in the window few are told as later than they are, however long the store is gone.
 const MOST_SETTLED: usize = 256;
 /// So many answers are remembered, to know what had expired when a request was granted.
 const ANSWERS: usize = 16;
@@ -38,7 +39,8 @@ pub(in crate::core) struct Share {
     pub(in crate::core) at_first: u32,
     /// Slots that it had leased, and from when on they are free.
     pub(in crate::core) later: Vec<(Tick, u32)>,
-    /// No more than this, and all of it when `grows` has come.
+    /// No more than this before `grows`, and `then` from then on.
+    pub(in crate::core) most: u32,
     pub(in crate::core) then: u32,
     pub(in crate::core) grows: Tick,
 }
@@ -50,7 +52,7 @@ impl Share {
         }
         let ready = self.later.iter().filter(|(at, _)| *at <= now);
         let had = ready.fold(self.at_first, |sum, (_, slots)| sum.saturating_add(*slots));
-        had.min(self.then)
+        had.min(self.most)
     }
 
     /// When it becomes more.
@@ -181,7 +183,9 @@ impl Lease {
     pub(in crate::core) fn next_event(&self, now: Tick) -> Option<Tick> {
         match self.gate {
             Gate::Leased => {
-                let next = self.idle.front().map(|idle| idle.ready.max(now.next()));
+                let mut ready = self.idle.iter().map(|idle| idle.ready);
+                // Whoever waits beside slots that are ready waits for something else.
+                let next = ready.find(|ready| *ready > now);
                 next.filter(|next| *next < self.ends)
             }
             Gate::Share => self.share.as_ref().and_then(|share| share.next(now)),
@@ -289,14 +293,26 @@ impl Lease {
 
     pub(in crate::core) fn tell_settled(&mut self, now: Tick, settled: Settled) {
         self.touch(now);
-        let is_full = self.settled.len() >= MOST_SETTLED;
         match self.settled.last_mut() {
-            Some(last) if last.anchor == settled.anchor || is_full => {
-                last.anchor = last.anchor.max(settled.anchor);
-                last.slots.add(settled.slots);
+            Some(last) if last.anchor == settled.anchor => last.slots.add(settled.slots),
+            _ => {
+                if self.settled.len() >= MOST_SETTLED {
+                    self.join_settled();
+                }
+                self.settled.push(settled);
             }
-            _ => self.settled.push(settled),
         }
+    }
+
+    fn join_settled(&mut self) {
+        self.settled.sort_unstable_by_key(|settled| settled.anchor);
+        let pairs = self.settled.chunks(2).map(|pair| {
+            let mut slots = Slots::default();
+            pair.iter().for_each(|settled| slots.add(settled.slots));
+            let anchor = pair[pair.len() - 1].anchor;
+            Settled { anchor, slots }
+        });
+        self.settled = pairs.collect();
     }
 
     fn touch(&mut self, now: Tick) {
@@ -365,9 +381,7 @@ impl Lease {
             if at <= now {
                 ready.add(slots);
             } else {
-                // It is free then and not before, as if its request had been counted one window earlier.
-                let anchor = at.before(window);
-                self.tell_settled(now, Settled { anchor, slots });
+                self.tell_cooling(now, at, slots, window);
             }
         }
         ready
@@ -384,9 +398,21 @@ impl Lease {
         idle.map(|idle| (idle.ready, idle.slots.all())).collect()
     }
 
-    /// All idle slots are given up, without telling.
-    pub(in crate::core) fn void(&mut self) {
-        self.idle.clear();
+    /// All idle slots are given up. Those that are not free yet cool on, whatever the record says when the member comes back: it
+    /// would take them for free.
+    pub(in crate::core) fn void(&mut self, now: Tick, window: Duration) {
+        for Idle { ready, slots } in std::mem::take(&mut self.idle) {
+            if ready > now {
+                self.tell_cooling(now, ready, slots, window);
+            }
+        }
+    }
+
+    /// Leased slots are given up that are free at `ready` and not before, as if their requests had been counted one window
+    /// earlier.
+    fn tell_cooling(&mut self, now: Tick, ready: Tick, slots: Slots, window: Duration) {
+        let anchor = ready.before(window);
+        self.tell_settled(now, Settled { anchor, slots });
     }
 
     /// Whether the store could take the cell for a new one.

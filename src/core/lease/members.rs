@@ -49,6 +49,8 @@ pub(in crate::core) struct Leases {
     pub(in crate::core) fleet: Members,
     /// Since when the store cannot be reached by any call.
     pub(in crate::core) gone: Option<Tick>,
+    /// From when to when that was so the last time.
+    pub(in crate::core) outage: Option<(Tick, Tick)>,
     /// How each limit may be used while a record may lack something.
     pub(in crate::core) first: Vec<FirstWindow>,
     members: Slab<Member>,
@@ -67,6 +69,7 @@ impl Leases {
                 known: false,
             },
             gone: None,
+            outage: None,
             first: vec![FirstWindow::Empty; limits],
             members: Slab::new(),
             index: HashMap::new(),
@@ -75,11 +78,20 @@ impl Leases {
         }
     }
 
+    /// Since when the store was gone, if others may have used a key meanwhile that its record says nothing of: they may after a
+    /// lease, and have told of it a lease after the store is back.
+    pub(in crate::core) fn unseen_since(&self, now: Tick) -> Option<Tick> {
+        let (since, until) = self.outage?;
+        let lease = self.sharing.lease;
+        (until.since(since) > lease && now < until.after(lease)).then_some(since)
+    }
+
     /// Finds the membership of a key or begins it.
-    pub(in crate::core) fn enter(&mut self, key: Fingerprint) -> u32 {
+    pub(in crate::core) fn enter(&mut self, now: Tick, key: Fingerprint) -> u32 {
         if let Some(member) = self.index.get(&key) {
             return *member;
         }
+        let apart = self.gone.or_else(|| self.unseen_since(now));
         let member = self.members.insert(Member {
             key,
             cells: Vec::new(),
@@ -91,7 +103,7 @@ impl Leases {
             again: None,
             failures: 0,
             gone: self.gone.is_some(),
-            apart: self.gone,
+            apart,
             retry: Tick::ZERO,
             pauses: Vec::new(),
             known_pauses: Vec::new(),

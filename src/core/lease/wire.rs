@@ -66,7 +66,7 @@ impl Slots {
         taken
     }
 
-    pub(super) fn add(&mut self, more: Slots) {
+    pub(in crate::core) fn add(&mut self, more: Slots) {
         self.bulk = self.bulk.saturating_add(more.bulk);
         self.interactive = self.interactive.saturating_add(more.interactive);
     }
@@ -84,7 +84,8 @@ pub struct Call {
     pub last: u64,
     /// When the last call was made that was answered; the origin of time if none was.
     pub answered: Tick,
-    /// Which record the member knows: when the store began it, in microseconds since 1970; 0 if it knows none.
+    /// Which record the member knows: when the store began it, in microseconds since 1970; 0 if it knows none, 1 if it knows none
+    /// and others may have used the key while the store was gone.
     pub born: u64,
     /// Whether the member is new to the record, or was away.
     pub join: Join,

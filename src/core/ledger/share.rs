@@ -59,11 +59,16 @@ impl Ledger {
             if cell.lease.is_some() || !can_be_shared(cell, kind) {
                 continue;
             }
-            let member = leases.enter(cell.key);
+            let member = leases.enter(now.tick, cell.key);
             cell.lease_from(member);
             leases.member_mut(member).cells.push(id);
-            if leases.member(member).gone {
-                self.set_apart(now, member, id, Apart::Gone);
+            let state = leases.member(member);
+            let why = match state.gone {
+                true => Some(Apart::Gone),
+                false => state.apart.map(|_| Apart::Recovering),
+            };
+            if let Some(why) = why {
+                self.set_apart(now, member, id, why);
                 return self.lease(now, cells);
             }
         }
@@ -124,7 +129,7 @@ impl Ledger {
         let Some(leases) = &mut self.leases else {
             return;
         };
-        let member = leases.enter(key);
+        let member = leases.enter(now.tick, key);
         let state = leases.member_mut(member);
         let known = state
             .known_pauses

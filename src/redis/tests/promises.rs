@@ -207,14 +207,14 @@ fn nobody_is_held_back_for_those_who_want_nothing() {
     assert_eq!(two.says(&mut store, BEGIN, want(10)).now(), 10);
     let answer = one.says(&mut store, BEGIN, want(500));
     assert_eq!((answer.now(), answer.contended), (90, false));
-    // Nor for the dead.
+    // Nor for the dead, who are remembered for two leases where they only waited.
     let (mut store, mut one, mut two) = (Store::new(), Member::new("one"), Member::new("two"));
     one.says(&mut store, BEGIN, want(100));
     two.says(&mut store, BEGIN, want(100));
     one.says(&mut store, BEGIN + S, want(0).returns(bulk(100)));
     assert_eq!(one.says(&mut store, BEGIN + S, want(100)).now(), 50);
     assert_eq!(
-        one.says(&mut store, BEGIN + 5 * S + 1, want(100).own(50))
+        one.says(&mut store, BEGIN + 10 * S + 1, want(100).own(50))
             .now(),
         50
     );

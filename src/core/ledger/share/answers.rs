@@ -66,7 +66,7 @@ impl Ledger {
         let is_recovering = answer.limits.iter().any(|limit| limit.recovering);
         for (asked, told) in call.limits.iter().zip(&answer.limits) {
             if let Some(id) = self.cell_of_limit(member, asked.limit) {
-                self.hear(now, id, ends, asked, told);
+                self.hear(now, id, (call.made, ends), asked, told);
             }
         }
         if is_recovering && !was_apart {
@@ -76,13 +76,20 @@ impl Ledger {
         }
     }
 
-    fn cell_of_limit(&self, member: u32, limit: usize) -> Option<CellId> {
+    pub(super) fn cell_of_limit(&self, member: u32, limit: usize) -> Option<CellId> {
         let leases = self.leases.as_ref()?;
         let mut cells = leases.member(member).cells.iter().copied();
         cells.find(|id| self.table.cell(*id).limit() == Some(limit))
     }
 
-    fn hear(&mut self, now: Now, id: CellId, ends: Tick, asked: &LimitCall, told: &LimitAnswer) {
+    fn hear(
+        &mut self,
+        now: Now,
+        id: CellId,
+        (made, ends): (Tick, Tick),
+        asked: &LimitCall,
+        told: &LimitAnswer,
+    ) {
         let Some(leases) = &self.leases else {
             return;
         };
@@ -121,10 +128,16 @@ impl Ledger {
             Kind::Pool(day) => {
                 let held = u32::try_from(told.expired).unwrap_or(u32::MAX);
                 let left = day.quota.saturating_sub(told.used).saturating_sub(held);
-                lease.left = Some(left);
-                if let Some((pool, day)) = cell.pool(kind) {
+                lease.left = None;
+                // Of a call around midnight nobody knows which day was meant.
+                if let Some((pool, day)) =
+                    cell.pool(kind).filter(|(pool, _)| pool.is_of_today(made))
+                {
                     let lasts = pool.hear_of_others(now, day, told.used);
                     news = lasts.map(|lasts| Event::Exhausted { lasts });
+                    if let Some(lease) = &mut cell.lease {
+                        lease.left = Some(left);
+                    }
                 }
             }
             Kind::Gate => {}
@@ -152,6 +165,10 @@ impl Ledger {
         };
         let mut begun = Vec::new();
         for (subject, length) in &answer.pauses {
+            if state.pauses.contains(&(*subject, None)) {
+                // It has been ended here, and the store is yet to hear of it.
+                continue;
+            }
             let until = now.tick.after(*length);
             let known = state
                 .known_pauses
@@ -180,13 +197,27 @@ impl Ledger {
             false => Join::Anew,
         };
         for id in state.cells.clone() {
-            let (cell, _) = self.table.cell_mut(id);
+            let (cell, kind) = self.table.cell_mut(id);
             if let Some(lease) = cell.lease.as_mut().filter(|_| is_same) {
-                lease.void();
+                lease.void(now.tick, window_of(kind));
             }
         }
         if !is_same {
+            self.tell_pauses_again(now, member);
             self.begin_apart(now, member, Apart::Lost);
+        }
+    }
+
+    /// A new record knows nothing of the pauses that are in force.
+    fn tell_pauses_again(&mut self, now: Now, member: u32) {
+        let Some(leases) = &mut self.leases else {
+            return;
+        };
+        let state = leases.member_mut(member);
+        for (subject, until) in &state.known_pauses {
+            if *until > now.tick && state.pauses.iter().all(|(other, _)| other != subject) {
+                state.pauses.push((*subject, Some(*until)));
+            }
         }
     }
 

@@ -47,12 +47,24 @@ impl Ledger {
         let Some(leases) = &mut self.leases else {
             return;
         };
-        leases.gone = None;
+        if let Some(since) = leases.gone.take() {
+            leases.outage = Some((since, now.tick));
+        }
         for member in leases.all() {
             if let Some(leases) = &mut self.leases {
+                let is_closed = leases.sharing.on_outage == OnOutage::FailClosed;
                 let state = leases.member_mut(member);
                 state.retry = now.tick;
                 state.failures = 0;
+                if is_closed {
+                    // Those who come from now on wait for the answer.
+                    state.gone = false;
+                    for id in &state.cells {
+                        if let Some(lease) = &mut self.table.cell_mut(*id).0.lease {
+                            lease.gate = Gate::Joining;
+                        }
+                    }
+                }
             }
             self.plan_call(now, member);
         }
@@ -111,7 +123,7 @@ impl Ledger {
         let is_known = why == Apart::Gone && lease.is_apart();
         let later = lease.idle_by_time();
         if why != Apart::Recovering {
-            lease.void();
+            lease.void(now.tick, window);
         }
         let share = match kind {
             Kind::Pool(_) => {
@@ -122,13 +134,15 @@ impl Ledger {
                 Share {
                     at_first,
                     later: Vec::new(),
-                    then: at_first.max(own_share),
+                    most: at_first,
+                    then: own_share,
                     grows: reset.unwrap_or(Tick::NEVER),
                 }
             }
             _ => Share {
                 at_first: kept,
                 later,
+                most: own_share,
                 then: own_share,
                 grows: match fleet.is_alone() {
                     true => since,

@@ -19,6 +19,8 @@ const LATEST: u32 = 160;
 /// Of those who wait so many are counted.
 const MOST_COUNTED: usize = 4_096;
 
+/// The record that a member knows which knows none, and yet knows that the key may have been used.
+const ANY_BEFORE: u64 = 1;
 /// For those who stand in line for something else so many slots are kept.
 const MOST_ELSEWHERE: u32 = 4;
 
@@ -84,11 +86,29 @@ impl Ledger {
             if let Some(mut call) = self.make_call(now, member) {
                 for limit in &mut call.limits {
                     (limit.want, limit.spare) = (Slots::default(), 0);
+                    self.give_back_all(now, member, limit);
                 }
                 calls.push(call);
             }
         }
         calls
+    }
+
+    /// The last call of a member gives back what is leased and not in use.
+    fn give_back_all(&mut self, now: Now, member: u32, said: &mut LimitCall) {
+        let Some(id) = self.cell_of_limit(member, said.limit) else {
+            return;
+        };
+        let (cell, kind) = self.table.cell_mut(id);
+        let Some(lease) = &mut cell.lease else {
+            return;
+        };
+        let idle = lease.idle().all();
+        said.own = said.own.saturating_sub(idle);
+        said.soon = said.soon.saturating_sub(idle);
+        said.returned
+            .add(lease.give_back(now.tick, 0, window_of(kind)));
+        said.settled.append(&mut lease.settled);
     }
 
     /// When a member must say something next.
@@ -222,7 +242,12 @@ impl Ledger {
         let is_paused = self.is_paused(now, member);
         let leases = self.leases.as_mut()?;
         let (fleet, sharing) = (leases.fleet, leases.sharing);
+        let unseen_since = leases.unseen_since(now.tick);
         let state = leases.member_mut(member);
+        if let Some(since) = unseen_since.filter(|_| state.born == 0) {
+            // The record must not be taken for a whole one.
+            (state.born, state.answered, state.join) = (ANY_BEFORE, since, Join::Anew);
+        }
         let (key, join, apart) = (state.key, state.join, state.apart);
         let answered = state.answered;
         let cells = state.cells.clone();
@@ -234,10 +259,11 @@ impl Ledger {
             let first = self.first_window(id);
             let (cell, kind) = self.table.cell_mut(id);
             cell.expire(now, kind);
-            let rule = shared_rule(cell, kind, first)?;
+            let Some((rule, limit)) = shared_rule(cell, kind, first).zip(cell.limit()) else {
+                continue;
+            };
             let window = window_of(kind);
             let quota = kind.quota().unwrap_or_default();
-            let limit = cell.limit()?;
             if join != Join::Member {
                 cell.prepare_to_join(now.tick, join);
             }
