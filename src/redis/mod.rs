@@ -54,6 +54,10 @@
 //!   the first requests wait until it has been up for one lease.
 //! * A pause that one process begins, because it was refused, is one for all.
 //!
+//! Not shared are daily pools whose [zone is unknown](crate::plan::Zone::UNKNOWN), which are counted by what the server says, and what
+//! is no limit of the plan: [how many](crate::concurrency) requests are under way at a time, retries, batches, and what was learned
+//! of searches that are too heavy.
+//!
 //! # When Redis is gone
 //!
 //! A call takes [`RedisOptions::timeout`] at most, and no request waits for a call: it waits for a slot, as ever. When a call has
