@@ -31,8 +31,9 @@ const HOW_TO_INSTALL: &str = "these tests need a Redis or Valkey server: install
 pub(crate) struct RedisServer {
     port: u16,
     arguments: Vec<String>,
-    directory: Directory,
+    // Before the directory: the server may still write there.
     running: Option<Running>,
+    directory: Directory,
 }
 
 impl RedisServer {
@@ -52,8 +53,8 @@ impl RedisServer {
                 return Self {
                     port,
                     arguments,
-                    directory,
                     running: Some(running),
+                    directory,
                 };
             }
         }
