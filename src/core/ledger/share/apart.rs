@@ -82,6 +82,7 @@ impl Ledger {
         state.apart.get_or_insert(now.tick);
         if gone && !state.gone {
             state.gone = true;
+            state.cut_off = Some(now.tick);
             if let Some(call) = state.again.take() {
                 self.restore(now, member, call);
             }
