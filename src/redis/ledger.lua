@@ -6,7 +6,7 @@
 --   rb since when it may lack something; nil if it does not    f  whether nobody knew of one before it
 --   m  members: q number of its last call, t when, k when the last one that it has heard the answer of, e end of its lease,
 --      o longest time of a request,
---      h held slots by limit {bulk, interactive}, w by limit {what it wants still, its part of the use}, a its last answer
+--      h held slots by limit {bulk, interactive}, w by limit {what it wants still, its part of the use}, a its last answer (by limit l)
 --   p  pauses: subject -> until
 --   l  limits by kind and name; hb/hi held by all of each lane.
 --      Rolling: c cooling slots, sorted {anchor, bulk, interactive, ...}, s/sb their sum and those of bulk, x how many have expired
@@ -35,6 +35,7 @@ local id, seq, last, born, join = word(), int(), int(), int(), int()
 local lease, timeout, away, cut_off = int(), int(), int(), int()
 local MEMBER, AGAIN, ANEW = 0, 1, 2
 local DONE, REJOIN, STALE = 0, 1, 2
+local NONE_KNOWN = 1      -- as `born`: the member knows no record, but others may have used the key while the store was gone
 local EMPTY, PROBE = 0, 1
 
 local raw = redis.call('GET', KEYS[1])
@@ -214,7 +215,7 @@ if not S then
     end
 else
     complete()
-    if join ~= MEMBER and born ~= 0 and S.b ~= born then
+    if join ~= MEMBER and born > NONE_KNOWN and S.b ~= born then
         -- There was one before it, after all.
         if S.f then S.rb, S.f = S.rb or now, nil end
     elseif join ~= MEMBER and may_be_back() then
@@ -246,12 +247,24 @@ for other, m in pairs(S.m) do
 end
 
 if join ~= MEMBER then
+    if me and last < me.q then
+        -- It has not heard the last answer: what was lent ahead there cools on.
+        for _, a in ipairs(me.a) do
+            local l, h = S.l[a.l], me.h[a.l]
+            for i = 1, #a.g, 3 do
+                if l and l.c and h and a.g[i] > now then
+                    hold(l, h, -a.g[i + 1], -a.g[i + 2])
+                    cool(l, a.g[i] - l.w - 1, a.g[i + 1], a.g[i + 2])
+                end
+            end
+        end
+    end
     for name, h in pairs(me and me.h or {}) do hold(S.l[name], h, -h[1], -h[2]) end
     me = { h = {}, w = {}, t = 0 }
     S.m[id] = me
 end
 me.q, me.k, me.t, me.e, me.o = seq, me.t, now, now + lease, timeout
-for _, w in pairs(me.w) do w[1] = 0 end
+me.w = {}
 
 for _ = 1, int() do
     local subject, length = word(), int()
@@ -496,7 +509,7 @@ for n = 1, int() do
     else
         hold(l, h, held_b - returned_b, held_i - returned_i)
     end
-    local a = { g = {}, n = -1, x = 0, u = 0, f = 0, o = 0, r = 0 }
+    local a = { l = c.name, g = {}, n = -1, x = 0, u = 0, f = 0, o = 0, r = 0 }
     if l.c then rolling(c, l, h, a) else pool(c, l, h, a) end
     local granted = 0
     for i = 1, #a.g, 3 do granted = granted + a.g[i + 1] + a.g[i + 2] end
