@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tower::{Layer, ServiceExt};
 use tower_quota::plan::{Limit, Plan, Scope, Zone};
-use tower_quota::redis::{RedisLedger, RedisOptions};
+use tower_quota::redis::{RedisErrorKind, RedisLedger, RedisOptions};
 use tower_quota::request::AccountId;
 use tower_quota::{Quota, TokenLimitLayer};
 
@@ -143,6 +143,15 @@ async fn a_user_with_the_rights_that_are_documented_is_enough() {
     assert_eq!((calls.failures, calls.outages), (0, 0), "{calls:?}");
     let denied = server.cli(&["ACL", "LOG"]);
     assert!(!denied.contains("script"), "{denied}");
+
+    let another = format!("{url}/1");
+    let error = RedisLedger::connect(&another, options()).await.unwrap_err();
+    assert_eq!(error.kind(), RedisErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains("select"), "{error}");
+    server.cli(&["ACL", "SETUSER", "quota", "+select"]);
+    send(&shared(&another, options()).await, TOKEN)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

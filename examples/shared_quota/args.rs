@@ -9,8 +9,15 @@ use tower_quota::redis::OnOutage;
 /// Send requests as fast as a quota allows that is shared with other processes.
 #[derive(Parser)]
 pub(crate) struct Args {
-    /// Where slots are lent: redis://user:password@host:port/db. Without it the quota is this process's own.
-    #[arg(long, value_name = "URL", requires = "key")]
+    /// Where slots are lent: redis://user:password@host:port/db. Without it the quota is this process's own. A password is better
+    /// set in the environment, where other users of the machine cannot see it.
+    #[arg(
+        long,
+        env = "SHARED_QUOTA_REDIS",
+        hide_env_values = true,
+        value_name = "URL",
+        requires = "key"
+    )]
     pub(crate) redis: Option<String>,
     /// A secret, the same in all processes. Redis sees tokens only as fingerprints that are made with it.
     #[arg(

@@ -5,11 +5,12 @@
 //! cargo run --release --features sim --example hubspot_sim -- --port 8787     # in another
 //!
 //! export SHARED_QUOTA_KEY="a secret, the same in all processes"               # in two more
-//! cargo run --release --features redis --example shared_quota -- --redis redis://127.0.0.1:6379 --progress
+//! export SHARED_QUOTA_REDIS="redis://127.0.0.1:6379"
+//! cargo run --release --features redis --example shared_quota -- --progress
 //! ```
 //!
-//! Each of the two comes to half of 190 requests per 10 s, and none is refused. When one ends, the other has all. Without `--redis`
-//! each takes the quota for its own, and the server refuses what is too much.
+//! Each of the two soon comes to half of 190 requests per 10 s, and none is refused. When one ends, the other has all. Without `--redis`
+//! (or that variable) each takes the quota for its own, and the server refuses what is too much.
 //!
 //! [`quota`] and [`client`] are what there is to copy; the rest makes requests and counts them.
 

@@ -58,6 +58,36 @@ struct Driver {
     pause: Duration,
     health: Health,
     membership: Membership,
+    trouble: Trouble,
+}
+
+/// Calls that fail although heartbeats are answered.
+#[derive(Default)]
+struct Trouble {
+    failures: u64,
+    last: Option<RedisError>,
+    told: Option<Instant>,
+}
+
+/// What goes on is told again after so long.
+const SILENCE: Duration = Duration::from_secs(60);
+
+impl Trouble {
+    fn add(&mut self, error: RedisError) {
+        self.failures += 1;
+        self.last = Some(error);
+    }
+
+    /// A heartbeat was answered: so it is not the whole store.
+    fn tell(&mut self, now: Instant) {
+        let is_news = self.told.is_none_or(|told| now >= told + SILENCE);
+        let Some(error) = self.last.take_if(|_| is_news) else {
+            return;
+        };
+        self.told = Some(now);
+        let failures = std::mem::take(&mut self.failures);
+        tracing::warn!(target: "tower_quota::store_failed", failures, %error);
+    }
 }
 
 impl Driver {
@@ -72,6 +102,7 @@ impl Driver {
             pause: Duration::ZERO,
             health: Health::Fine,
             membership: Membership::default(),
+            trouble: Trouble::default(),
         }
     }
 
@@ -192,6 +223,9 @@ impl Driver {
             Err(error) => {
                 self.borrower.unanswered(call);
                 self.failed(false, began, &error);
+                if !self.health.is_gone() {
+                    self.trouble.add(error);
+                }
             }
         }
     }
@@ -206,6 +240,9 @@ impl Driver {
                     self.borrower.set_members(members);
                 }
                 self.answered(true, began);
+                if !self.health.is_gone() {
+                    self.trouble.tell(arrived);
+                }
             }
             Err(error) => self.failed(true, began, &error),
         }
@@ -228,6 +265,8 @@ impl Driver {
         let now = Clock::instant_now();
         if self.health.failed(is_beat, began, now) {
             self.store_gone(error);
+            // That says it all.
+            self.trouble = Trouble::default();
         }
         if self.health.is_gone() && is_beat {
             self.last_beat = now;

@@ -97,6 +97,13 @@ impl From<redis::RedisError> for RedisError {
             ErrorKind::AuthenticationFailed => RedisErrorKind::Denied,
             ErrorKind::Server(ServerErrorKind::NoPerm) => RedisErrorKind::Denied,
             ErrorKind::InvalidClientConfig | ErrorKind::Client => RedisErrorKind::Config,
+            // So much is left of it where the client library asked by itself.
+            _ if error
+                .detail()
+                .is_some_and(|said| said.contains("no permissions")) =>
+            {
+                RedisErrorKind::Denied
+            }
             ErrorKind::Server(_) => RedisErrorKind::Refused,
             ErrorKind::Extension => match error.code() {
                 Some("NOAUTH" | "WRONGPASS") => RedisErrorKind::Denied,

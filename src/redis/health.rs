@@ -72,7 +72,8 @@ impl Health {
     pub(super) fn pause(self, lease: Duration, luck: f64) -> Duration {
         match self {
             Self::Fine => lease,
-            Self::Doubtful { .. } => Duration::ZERO,
+            // At once, unless one was just made: where a part of the store fails there is always a doubt.
+            Self::Doubtful { .. } => FIRST_TRY.min(lease),
             Self::Gone { tries, .. } => {
                 let pause = FIRST_TRY * 2_u32.saturating_pow(tries.min(10));
                 pause.min(LONGEST_PAUSE).mul_f64(0.5 + luck / 2.0)
@@ -137,5 +138,7 @@ mod tests {
             (400 * MS, 1_000 * MS)
         );
         assert_eq!(Health::Fine.pause(5_000 * MS, 0.0), 5_000 * MS);
+        let doubtful = Health::Doubtful { since };
+        assert_eq!(doubtful.pause(5_000 * MS, 0.0), 100 * MS);
     }
 }

@@ -47,7 +47,8 @@ impl RedisLedger {
     ///
     /// Takes four times [`RedisOptions::timeout`] at most, but at least a second, and one such timeout more. From then on the
     /// connection is made anew when it is lost, for as long as the [`Quota`](crate::Quota) lives. Must be called in a tokio
-    /// runtime with its time and I/O drivers enabled, which must outlive the quota: its calls to Redis run there.
+    /// runtime with its time and I/O drivers enabled, which should outlive the quota: its calls to Redis run there, and when it
+    /// ends, Redis counts as gone. The quota may be made and used in others.
     ///
     /// # Errors
     ///
@@ -181,6 +182,7 @@ fn server(node: ConnectionInfo, options: &RedisOptions) -> Result<Source, RedisE
 #[cfg(feature = "redis-cluster")]
 fn cluster(nodes: Vec<ConnectionInfo>, options: &RedisOptions) -> Result<Source, RedisError> {
     let builder = redis::cluster::ClusterClient::builder(nodes)
+        .retries(RETRIES)
         .connection_timeout(options.bound())
         .response_timeout(options.bound())
         .overall_response_timeout(None)
@@ -194,7 +196,11 @@ fn cluster(nodes: Vec<ConnectionInfo>, options: &RedisOptions) -> Result<Source,
     Ok(Source::Cluster(Box::new(client)))
 }
 
-/// So many milliseconds passes between two attempts to reach a node of a cluster within one call.
+/// Enough for a key that has moved; more would hold the calls to other nodes up while one is gone.
+#[cfg(feature = "redis-cluster")]
+const RETRIES: u32 = 2;
+
+/// So many milliseconds pass between two attempts to reach a node of a cluster within one call.
 #[cfg(feature = "redis-cluster")]
 const WAIT: u64 = 50;
 

@@ -50,8 +50,13 @@
 //!   last handle of its quota is dropped, if its runtime lasts for some milliseconds more.
 //! * A record that is lost (restart without a copy on disk, failover, eviction, `FLUSHALL`) is noticed. Each process tells what
 //!   it holds and what of its requests still counts; until all have had time for that, nobody gets more than it is sure of, and
-//!   [`ColdStart`](crate::plan::ColdStart) says what is made of the rest. The same goes for a server that has just been started.
+//!   [`ColdStart`](crate::plan::ColdStart) says what is made of the rest. The same goes for a server that has just been started:
+//!   the first requests wait until it has been up for one lease.
 //! * A pause that one process begins, because it was refused, is one for all.
+//!
+//! Not shared are daily pools whose [zone is unknown](crate::plan::Zone::UNKNOWN), which are counted by what the server says, and what
+//! is no limit of the plan: [how many](crate::concurrency) requests are under way at a time, retries, batches, and what was learned
+//! of searches that are too heavy.
 //!
 //! # When Redis is gone
 //!
@@ -62,11 +67,17 @@
 //! one is answered (target `tower_quota::store_back`, level INFO, field `after` in seconds). What waits comes back bit by bit, 64
 //! calls at a time.
 //!
-//! The parts of [`OnOutage::LocalShare`] add up to the quota if Redis is gone for all processes. If only one of them is cut off,
-//! it uses its part while the others use all. A process that is not alone has no part before all others must know of it: for two
-//! leases after its start, for three where the server has just been started.
+//! Where the runtime of [`RedisLedger::connect`] ends before the quota, Redis is gone for good.
 //!
-//! In a cluster, a key whose master is gone is in that state alone, for as long as the master of the heartbeats is there.
+//! The parts of [`OnOutage::LocalShare`] add up to the quota if Redis is gone for all processes. If only one of them is cut off,
+//! it uses its part while the others use all, and together they may be refused. A process that is not alone has no part before all
+//! others must know of it: for two leases after its start, for three where the server has just been started. If Redis goes before
+//! that, it has none until Redis is back.
+//!
+//! Calls for some keys may fail while heartbeats are answered: the master of a part of a cluster is gone, or somebody has put
+//! something else under a key. Then these keys alone are in that state, and each is tried about once a second. An event says so
+//! (target `tower_quota::store_failed`, level WARN, fields `failures` and `error`), and again after a minute if it goes on. A single
+//! call that was lost with its connection is told in the same way, and costs nothing.
 //!
 //! # What it needs of Redis
 //!
@@ -74,12 +85,15 @@
 //!   otherwise. A cluster needs the feature `redis-cluster` and [`RedisLedger::connect_cluster`]; all keys of one call have one
 //!   hash tag.
 //! * A user that may do this and nothing else: `~tower-quota:* +eval +evalsha +get +set +time +info` (with your
-//!   [prefix](RedisOptions::prefix)); with a cluster also `+cluster|slots`. Without `info`, every new record counts as one of a
-//!   server that has just been started.
+//!   [prefix](RedisOptions::prefix)); with a cluster also `+cluster|slots`, with another database than 0 in the URL `+select`.
+//!   Without `info`, every new record counts as one of a server that has just been started.
 //! * `maxmemory-policy noeviction`, or memory enough: a record that is evicted is like one that was lost. Every key has an end:
 //!   no later than the last of its slots, pauses and days.
 //! * A copy on disk is of use, but not needed. Replication is asynchronous: what a failover loses is noticed like a lost record,
 //!   but only as each process calls the next time.
+//! * The same plan in all processes. Limits are known by their names: while processes with an old and a new plan run beside each
+//!   other, each keeps to the quota that it knows, so that all together stay within the larger one; but a window that some believe
+//!   to be shorter is the shorter one for all.
 //! * A clock that does not jump. One that is set back only lets slots cool longer; one that is set forward by more than a window
 //!   frees them too early.
 //!
