@@ -4,8 +4,9 @@
 -- The record is one value with one time to live:
 --   v  its version   b  when it was begun: names this generation of it   t  when it was changed last
 --   rb since when it may lack something; nil if it does not    f  whether nobody knew of one before it
---   m  members: q number of its last call, t when, e end of its lease, o longest time of a request,
---      h held slots by limit {bulk, interactive}, w by limit {what it wants still, its part of the use}, a its last answer
+--   m  members: q number of its last call, t when, k when the last one that it has heard the answer of, e end of its lease,
+--      o longest time of a request,
+--      h held slots by limit {bulk, interactive}, w by limit {what it wants still, its part of the use}, a its last answer (by limit l)
 --   p  pauses: subject -> until
 --   l  limits by kind and name; hb/hi held by all of each lane.
 --      Rolling: c cooling slots, sorted {anchor, bulk, interactive, ...}, s/sb their sum and those of bulk, x how many have expired
@@ -22,7 +23,7 @@ local DAWN = 300000000    -- the server's day may begin so much later
 local TOLD = 60           -- a lower quota is remembered for so many windows
 local FAR = 5             -- future slots are granted for the next part of a window
 local GRID = 256          -- beyond so many slots their times are rounded up to so many steps of a window
-local QUIET = 0.6         -- a part of a lease: every member says something more often
+local SOON = 0.6          -- a part of a lease: nobody is forgotten so soon
 
 local min, max, floor, ceil = math.min, math.max, math.floor, math.ceil
 local now = clock()
@@ -31,9 +32,10 @@ local function word() at = at + 1; return ARGV[at] end
 local function int() return tonumber(word()) end
 
 local id, seq, last, born, join = word(), int(), int(), int(), int()
-local lease, timeout, away = int(), int(), int()
+local lease, timeout, away, cut_off = int(), int(), int(), int()
 local MEMBER, AGAIN, ANEW = 0, 1, 2
 local DONE, REJOIN, STALE = 0, 1, 2
+local NONE_KNOWN = 1      -- as `born`: the member knows no record, but others may have used the key while the store was gone
 local EMPTY, PROBE = 0, 1
 
 local raw = redis.call('GET', KEYS[1])
@@ -53,7 +55,7 @@ if S and now < S.t then
     if S.rb then S.rb = S.rb - by end
     for subject, till in pairs(S.p) do S.p[subject] = till - by end
     for _, m in pairs(S.m) do
-        m.t, m.e = m.t - by, m.e - by
+        m.t, m.k, m.e = m.t - by, m.k - by, m.e - by
         for _, a in ipairs(m.a) do
             if a.n >= 0 then a.n = a.n - by end
             for i = 1, #a.g, 3 do a.g[i] = a.g[i] - by end
@@ -156,13 +158,37 @@ local function hold(l, h, bulk, interactive)
     l.hb, l.hi, h[1], h[2] = l.hb + b - h[1], l.hi + i - h[2], b, i
 end
 
+-- Whether the record lacks nothing any more: all that live have told what they have, and what the dead had has left the window.
+local function complete()
+    if not S.rb then return end
+    local till = S.rb + lease
+    for _, l in pairs(S.l) do till = max(till, l.w and S.rb + lease + l.w + LATE or 0) end
+    if now < till then return end
+    S.rb = nil
+    for _, l in pairs(S.l) do l.k = nil end
+end
+
+-- Whether there may have been an outage for all, after which others are yet to come: this one says so, or somebody is silent who had
+-- something to do; and nobody has been answered meanwhile. What one has heard it tells by its next call.
+local function may_be_back()
+    local may, since = cut_off >= 0, now - (cut_off >= 0 and cut_off or 2 * lease)
+    for other, m in pairs(S.m) do
+        if other ~= id and m.k > since then return false end
+        for name, h in pairs(m.h) do
+            local w = m.w[name]
+            may = may or other ~= id and m.e < now and (h[1] + h[2] > 0 or w ~= nil and w[1] > 0)
+        end
+    end
+    return may
+end
+
 local me = S and S.m[id]
 if me and seq == me.q then return reply(DONE, me.a) end
 if me and seq < me.q then return reply(STALE, {}) end
 
 if join ~= ANEW and born ~= 0 then
     if not S or S.b ~= born then return reply(REJOIN, {}) end
-    if me and me.q < last or join == MEMBER and not me and away < QUIET * lease then
+    if me and me.q < last or join == MEMBER and not me and away < SOON * lease then
         -- Writes have been lost, of others too: a new generation, to which all come with what they know. Of a day nobody knows all.
         for _, l in pairs(S.l) do
             if l.c then
@@ -187,16 +213,14 @@ if not S then
         -- Nobody can say whether there was a record before the server was started.
         S.rb, S.f = now - uptime() * 1000000, 1
     end
-elseif join ~= MEMBER and born ~= 0 then
-    if S.b ~= born then
+else
+    complete()
+    if join ~= MEMBER and born > NONE_KNOWN and S.b ~= born then
         -- There was one before it, after all.
         if S.f then S.rb, S.f = S.rb or now, nil end
-    elseif not S.rb then
-        -- Back from an outage. If nobody else has called meanwhile it was one for all, and others may be yet to come.
+    elseif join ~= MEMBER and may_be_back() then
         S.rb = now
-        for other, m in pairs(S.m) do
-            if other ~= id and m.t > now - away + QUIET * lease then S.rb = nil end
-        end
+        for _, l in pairs(S.l) do l.k = nil end
     end
 end
 S.t = now
@@ -223,12 +247,24 @@ for other, m in pairs(S.m) do
 end
 
 if join ~= MEMBER then
+    if me and last < me.q then
+        -- It has not heard the last answer: what was lent ahead there cools on.
+        for _, a in ipairs(me.a) do
+            local l, h = S.l[a.l], me.h[a.l]
+            for i = 1, #a.g, 3 do
+                if l and l.c and h and a.g[i] > now then
+                    hold(l, h, -a.g[i + 1], -a.g[i + 2])
+                    cool(l, a.g[i] - l.w - 1, a.g[i + 1], a.g[i + 2])
+                end
+            end
+        end
+    end
     for name, h in pairs(me and me.h or {}) do hold(S.l[name], h, -h[1], -h[2]) end
-    me = { h = {}, w = {} }
+    me = { h = {}, w = {}, t = 0 }
     S.m[id] = me
 end
-me.q, me.t, me.e, me.o = seq, now, now + lease, timeout
-for _, w in pairs(me.w) do w[1] = 0 end
+me.q, me.k, me.t, me.e, me.o = seq, me.t, now, now + lease, timeout
+me.w = {}
 
 for _ = 1, int() do
     local subject, length = word(), int()
@@ -376,8 +412,9 @@ local function rolling(c, l, h, a)
     has_gaps = has_gaps and now < ends and not (l.k and c.first == PROBE)
     if has_gaps then
         local probe = c.first == PROBE and now >= told_by and l.hb + l.hi == 0 and 1 or 0
+        -- Ahead, too, it is what the member has now that counts: what it will have is not known for every moment until then.
         room, spare = min(room, max(c.cap - c.own, probe)), 0
-        room_ahead, ahead = min(room_ahead, max(c.cap - c.soon, 0)), 0
+        room_ahead, ahead = min(room_ahead, room), 0
     end
     local free, free_bulk = quota - l.hb - l.hi - l.s, unreserved - l.hb - l.sb
     local left
@@ -472,7 +509,7 @@ for n = 1, int() do
     else
         hold(l, h, held_b - returned_b, held_i - returned_i)
     end
-    local a = { g = {}, n = -1, x = 0, u = 0, f = 0, o = 0, r = 0 }
+    local a = { l = c.name, g = {}, n = -1, x = 0, u = 0, f = 0, o = 0, r = 0 }
     if l.c then rolling(c, l, h, a) else pool(c, l, h, a) end
     local granted = 0
     for i = 1, #a.g, 3 do granted = granted + a.g[i + 1] + a.g[i + 2] end
@@ -486,13 +523,6 @@ for _, h in pairs(me.h) do holds = holds or h[1] + h[2] > 0 end
 for _, w in pairs(me.w) do waits = waits or w[1] > 0 end
 if waits and not holds then me.e = now + 2 * lease end
 
-if S.rb then
-    local till = S.rb + lease
-    for _, l in pairs(S.l) do till = max(till, l.w and S.rb + lease + l.w + LATE or 0) end
-    if now >= till then
-        S.rb = nil
-        for _, l in pairs(S.l) do l.k = nil end
-    end
-end
+complete()
 keep()
 return reply(DONE, answer)

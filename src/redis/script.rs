@@ -87,6 +87,7 @@ pub(super) fn arguments(
     args.int(micros(sharing.lease));
     args.int(micros(sharing.request_timeout));
     args.int(age(call.answered));
+    args.int(call.cut_off.map_or(-1, |since| age(since).max(0)));
     args.int(call.pauses.len());
     for (subject, length) in &call.pauses {
         match subject {

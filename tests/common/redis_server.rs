@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "every test uses its own part")]
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::TcpListener;
 use std::ops::Range;
@@ -233,8 +234,9 @@ struct Directory(PathBuf);
 
 impl Directory {
     fn new() -> Self {
-        let name = format!("tower-quota-{:016x}", fastrand::Rng::new().u64(..));
-        let path = std::env::temp_dir().join(name);
+        // A number that no test can have seeded.
+        let number = RandomState::new().build_hasher().finish();
+        let path = std::env::temp_dir().join(format!("tower-quota-{number:016x}"));
         std::fs::create_dir(&path).expect("a directory can be made");
         Self(path)
     }

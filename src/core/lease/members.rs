@@ -30,6 +30,8 @@ pub(in crate::core) struct Member {
     pub(in crate::core) failures: u32,
     /// The store cannot be reached.
     pub(in crate::core) gone: bool,
+    /// Since when it could not be reached, until the member has joined again.
+    pub(in crate::core) cut_off: Option<Tick>,
     /// Since when the store has been gone, or its record may have lacked something.
     pub(in crate::core) apart: Option<Tick>,
     /// Not before then, after a failure.
@@ -103,6 +105,7 @@ impl Leases {
             again: None,
             failures: 0,
             gone: self.gone.is_some(),
+            cut_off: apart,
             apart,
             retry: Tick::ZERO,
             pauses: Vec::new(),

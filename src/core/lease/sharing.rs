@@ -57,10 +57,11 @@ impl Members {
 
     /// This one's part of so many slots, if the store is gone.
     pub(crate) fn share(self, quota: u32) -> u32 {
-        let count = self.count.max(1);
-        if count > 1 && !self.known {
+        // Not even of one that seems to be alone: others may only not have come again yet.
+        if !self.known {
             return 0;
         }
+        let count = self.count.max(1);
         quota / count + u32::from(self.rank < quota % count)
     }
 }

@@ -89,6 +89,8 @@ pub struct Call {
     pub born: u64,
     /// Whether the member is new to the record, or was away.
     pub join: Join,
+    /// Since when it has not reached the store; told when it [joins](Join) again.
+    pub cut_off: Option<Tick>,
     /// When the call was made. Other times in it are told in their distance from the time of sending.
     pub made: Tick,
     /// What it says of each limit.

@@ -1,5 +1,6 @@
 //! The script on a real server, with told time.
 
+mod fleet;
 mod members;
 mod pools;
 mod promises;
@@ -117,8 +118,14 @@ impl Store {
 
     /// The record is lost.
     fn lose(&mut self) {
-        self.command("DEL", &[]).unwrap();
-        self.gone.remove(&self.record());
+        self.forget(&self.record());
+    }
+
+    /// The same for a record of this name.
+    fn forget(&mut self, record: &str) {
+        let mut delete = redis::cmd("DEL");
+        let _: () = delete.arg(record).query(&mut self.connection).unwrap();
+        self.gone.remove(record);
     }
 
     /// When the record is gone if nobody calls.
@@ -149,7 +156,7 @@ impl Store {
         arguments: &[Vec<u8>],
     ) -> Result<Value, RedisError> {
         if self.gone.get(record).is_some_and(|gone| now >= *gone) {
-            let _: () = redis::cmd("DEL").arg(record).query(&mut self.connection)?;
+            self.forget(record);
         }
         let mut run = script.prepare_invoke();
         run.key(record).arg(arguments);
@@ -175,6 +182,7 @@ struct Member {
     answered: Tick,
     born: u64,
     join: Join,
+    cut_off: Option<u64>,
 }
 
 impl Member {
@@ -186,6 +194,7 @@ impl Member {
             answered: Tick::ZERO,
             born: 0,
             join: Join::Again,
+            cut_off: None,
         }
     }
 
@@ -198,6 +207,7 @@ impl Member {
             answered: self.answered,
             born: self.born,
             join: self.join,
+            cut_off: self.cut_off.map(tick),
             made: tick(now),
             limits,
             pauses: Vec::new(),

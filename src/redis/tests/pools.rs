@@ -175,7 +175,9 @@ fn what_the_server_counts_beyond_all_members_lessens_the_pool() {
 fn a_dead_members_requests_count_for_the_day() {
     let (mut store, mut one, mut two) = both();
     one.says(&mut store, BEGIN, want(60));
+    two.says(&mut store, BEGIN, want(0));
     let later = BEGIN + 36 * S;
+    two.says(&mut store, later, want(0));
     let answer = two.says(&mut store, later, want(99));
     assert_eq!((answer.now(), answer.used), (40, 60));
     assert_eq!(

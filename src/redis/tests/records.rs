@@ -84,6 +84,8 @@ fn who_comes_back_in_time_is_charged_once() {
     let (mut store, mut one) = old();
     let mut two = Member::new("two");
     let later = BEGIN + 2 * LEASE;
+    two.says(&mut store, BEGIN, want(0));
+    two.says(&mut store, later, want(0));
     assert_eq!(two.says(&mut store, later, want(100)).now(), 60);
     one.join = Join::Again;
     let back = want(0)
@@ -97,20 +99,26 @@ fn who_comes_back_in_time_is_charged_once() {
 }
 
 #[test]
-fn a_member_that_holds_nothing_is_forgotten_after_its_lease() {
-    let (mut store, mut one) = old();
-    one.says(&mut store, BEGIN, want(0).settles(BEGIN, bulk(40)));
-    let mut two = Member::new("two");
-    let later = BEGIN + LEASE + 1;
-    two.says(&mut store, later, want(0));
-    let answer = one.asks(&mut store, later, vec![want(9)]);
-    assert_eq!((answer.outcome, answer.born), (Outcome::Rejoin, one.born));
-    one.join = Join::Again;
-    let answer = one.asks(&mut store, later, vec![want(9).own(40)]);
-    assert_eq!(
-        (answer.limits[0].used, answer.limits[0].recovering),
-        (49, false)
-    );
+fn a_member_that_holds_nothing_is_forgotten_after_its_lease_and_one_that_waits_after_two() {
+    for (waits, leases) in [(0, 1), (70, 2)] {
+        let (mut store, mut one) = old();
+        let mut two = Member::new("two");
+        two.says(&mut store, BEGIN, want(60));
+        one.says(&mut store, BEGIN, want(0).returns(bulk(40)));
+        two.says(&mut store, BEGIN, want(40));
+        one.says(&mut store, BEGIN, want(waits));
+        let end = BEGIN + leases * LEASE;
+        two.says(&mut store, end, want(0).own(100));
+        let answer = one.asks(&mut store, end, vec![want(waits)]);
+        assert_eq!(answer.outcome, Outcome::Done);
+        let end = end + leases * LEASE + 1;
+        two.says(&mut store, end, want(0).own(100));
+        let answer = one.asks(&mut store, end, vec![want(9)]);
+        assert_eq!((answer.outcome, answer.born), (Outcome::Rejoin, one.born));
+        one.join = Join::Again;
+        let answer = one.asks(&mut store, end, vec![want(9)]);
+        assert!(!answer.limits[0].recovering);
+    }
 }
 
 #[test]
@@ -263,8 +271,9 @@ fn after_an_outage_for_all_the_first_to_return_waits_for_the_others() {
     let (mut store, mut one) = old();
     let mut two = Member::new("two");
     two.says(&mut store, BEGIN + S, want(10));
+    two.says(&mut store, BEGIN + 2 * S, want(0).own(10));
     let later = BEGIN + 12 * S;
-    one.join = Join::Again;
+    (one.join, one.cut_off) = (Join::Again, Some(BEGIN + 2 * S));
     let back = LimitCall {
         cap: Some(50),
         ..want(100).holds(bulk(20)).own(20)
@@ -272,13 +281,67 @@ fn after_an_outage_for_all_the_first_to_return_waits_for_the_others() {
     let answer = one.asks(&mut store, later, vec![back.clone()]);
     let limit = &answer.limits[0];
     assert_eq!((limit.recovering, limit.now()), (true, 30));
-    // Where another has been served meanwhile it was an outage for one.
+    // What another one does meanwhile says nothing, unless it hears the answer.
+    for heard in [false, true] {
+        let (mut store, mut one) = old();
+        let mut two = Member::new("two");
+        two.says(&mut store, BEGIN, want(0));
+        two.says(&mut store, later - 2, want(10));
+        if heard {
+            two.says(&mut store, later - 1, want(0).own(10));
+        }
+        (one.join, one.cut_off) = (Join::Again, Some(BEGIN + 2 * S));
+        let answer = one.asks(&mut store, later, vec![back.clone()]);
+        assert_eq!(answer.limits[0].recovering, !heard);
+    }
+}
+
+#[test]
+fn who_is_new_waits_too_where_all_who_had_something_to_do_are_silent() {
+    let end = BEGIN + LEASE;
+    for (now, waits) in [(end, false), (end + 1, true)] {
+        let (mut store, _silent) = old();
+        let mut two = Member::new("two");
+        let answer = two.says(&mut store, now, want(9));
+        assert_eq!(answer.recovering, waits);
+        assert_eq!(answer.now(), if waits { 0 } else { 9 });
+    }
+    // Where they had nothing more to do, nobody is waited for; nor where another one is answered.
     let (mut store, mut one) = old();
+    one.says(&mut store, BEGIN, want(0).settles(BEGIN, bulk(40)));
     let mut two = Member::new("two");
-    two.says(&mut store, later - S, want(10));
-    one.join = Join::Again;
-    let answer = one.asks(&mut store, later, vec![back]);
-    assert!(!answer.limits[0].recovering);
+    let answer = two.says(&mut store, BEGIN + 3 * LEASE, want(9));
+    assert_eq!((answer.now(), answer.recovering), (9, false));
+    let (mut store, _dead) = old();
+    let mut three = Member::new("three");
+    for second in [0, 4, 6] {
+        three.says(&mut store, BEGIN + second * S, want(0));
+    }
+    let mut two = Member::new("two");
+    let answer = two.says(&mut store, BEGIN + 7 * S, want(9));
+    assert_eq!((answer.now(), answer.recovering), (9, false));
+}
+
+#[test]
+fn a_second_outage_begins_the_waiting_anew() {
+    let (mut store, mut one) = old();
+    let back = || LimitCall {
+        cap: Some(50),
+        ..want(100).holds(bulk(20)).own(50)
+    };
+    // The second one ends while the waiting for the first goes on, the third one when nobody has asked since its end.
+    for outage in [10, 22, 60] {
+        let now = BEGIN + outage * S;
+        (one.join, one.cut_off) = (Join::Again, Some(now - S));
+        let answer = one.asks(&mut store, now, vec![back()]);
+        let limit = &answer.limits[0];
+        assert_eq!((limit.recovering, limit.now()), (true, 0));
+    }
+    one.cut_off = None;
+    let ends = BEGIN + 60 * S + LEASE + W + LATE;
+    let full = || first(FirstWindow::Full);
+    assert!(one.says(&mut store, ends - 1, full()).recovering);
+    assert!(!one.says(&mut store, ends, full()).recovering);
 }
 
 #[test]
@@ -327,6 +390,9 @@ fn a_record_is_gone_when_it_says_nothing_more() {
 #[test]
 fn the_real_script_sets_a_time_to_live_in_real_time() {
     let (mut store, mut one) = (Store::new(), Member::new("one"));
+    let fresh = RedisServer::start();
+    let client = redis::Client::open(fresh.url()).unwrap();
+    store.connection = client.get_connection().unwrap();
     store.script = Script::new(&crate::redis::script::source());
     let over = want(0).holds(bulk(1)).settles(BEGIN, bulk(1));
     let call = one.next(BEGIN, vec![over]);

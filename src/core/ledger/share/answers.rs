@@ -62,6 +62,7 @@ impl Ledger {
         state.answered = call.made;
         state.join = Join::Member;
         state.gone = false;
+        state.cut_off = None;
         let was_apart = state.apart.is_some();
         let is_recovering = answer.limits.iter().any(|limit| limit.recovering);
         for (asked, told) in call.limits.iter().zip(&answer.limits) {

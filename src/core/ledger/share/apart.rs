@@ -79,9 +79,13 @@ impl Ledger {
         };
         let state = leases.member_mut(member);
         let is_new = state.apart.is_none();
-        state.apart.get_or_insert(now.tick);
+        if is_new || why == Apart::Lost || gone && !state.gone {
+            // Be it again: others may have had more than their parts since the last answer.
+            state.apart = Some(now.tick);
+        }
         if gone && !state.gone {
             state.gone = true;
+            state.cut_off = Some(now.tick);
             if let Some(call) = state.again.take() {
                 self.restore(now, member, call);
             }

@@ -140,21 +140,24 @@ impl Ledger {
         };
         let must_join = state.join != Join::Member;
         let retry = state.retry;
-        let is_paused = self.is_paused(now, member);
+        let paused_until = self.key_paused_until(now, member);
         let count = leases.member(member).cells.len();
         for nth in 0..count {
             let Some(id) = self.cell_of_member(member, nth) else {
                 break;
             };
-            let demand = self.demand(now, id, is_paused);
+            let demand = self.demand(now, id, paused_until.is_some());
             let missing = !demand.missing.is_empty();
             let (cell, kind) = self.table.cell_mut(id);
             let window = window_of(kind);
+            // What those who wait here need is not asked for before.
+            let resumed = paused_until.max(cell.paused_until(now.tick));
+            let resumed = resumed.filter(|_| cell.waiting() > 0);
             let Some(lease) = &mut cell.lease else {
                 continue;
             };
             let idle = lease.idle();
-            let mut when = Tick::NEVER;
+            let mut when = resumed.unwrap_or(Tick::NEVER);
             if let Some(ask) = lease.appetite().due(missing, !idle.is_empty()) {
                 when = ask.max(retry);
             }
@@ -185,17 +188,16 @@ impl Ledger {
         leases.member(member).cells.get(nth).copied()
     }
 
-    /// Whether nobody may go under this key now, whatever the limit.
-    fn is_paused(&self, now: Now, member: u32) -> bool {
-        let Some(leases) = &self.leases else {
-            return false;
-        };
+    /// Until when nobody may go under this key, whatever the limit.
+    fn key_paused_until(&self, now: Now, member: u32) -> Option<Tick> {
+        let leases = self.leases.as_ref()?;
         let key = leases.member(member).key;
         let keys = Keys {
             token: key,
             account: key,
         };
-        self.table.closed_gate(now.tick, &keys).is_some()
+        let (_, until) = self.table.closed_gate(now.tick, &keys)?;
+        Some(until)
     }
 
     /// How many slots those need who wait, and how many of them are not there yet.
@@ -239,7 +241,7 @@ impl Ledger {
 
     /// What a member says now; `None` if it has nothing to say.
     fn make_call(&mut self, now: Now, member: u32) -> Option<Call> {
-        let is_paused = self.is_paused(now, member);
+        let is_paused = self.key_paused_until(now, member).is_some();
         let leases = self.leases.as_mut()?;
         let (fleet, sharing) = (leases.fleet, leases.sharing);
         let unseen_since = leases.unseen_since(now.tick);
@@ -332,6 +334,7 @@ impl Ledger {
             answered: state.answered,
             born: state.born,
             join,
+            cut_off: state.cut_off,
             made: now.tick,
             limits,
             pauses: pauses
