@@ -73,6 +73,9 @@ pub(super) struct Membership {
     /// list.
     pub(super) joined: u64,
     members: Option<Members>,
+    /// When the store answered last, by its clock, and since when it has done so without a break.
+    heard: Option<SystemTime>,
+    back: Option<SystemTime>,
 }
 
 impl Membership {
@@ -80,7 +83,8 @@ impl Membership {
     ///
     /// All ask once in a lease, and a little later if one call fails: after two leases a list is whole, and all know of a member.
     /// Until a list is whole that may have been begun because the last one was lost, what was known before counts. So a member
-    /// that joined meanwhile waits one lease more, for all to turn to the new list.
+    /// that joined meanwhile waits one lease more, for all to turn to the new list. It is the same after a break: perhaps nobody
+    /// could ask, and those whose time on the list has run out will come again.
     pub(super) fn hear(&mut self, beat: &Beat) -> Option<Members> {
         let known_after = beat.lease * if beat.is_second { 3 } else { 2 };
         let known = beat.known_for >= known_after;
@@ -91,7 +95,15 @@ impl Membership {
             rank: beat.rank,
             known,
         };
-        let is_whole = beat.kept_for >= beat.lease * 2;
+        let since = |then: Option<SystemTime>| {
+            let then = then.unwrap_or(UNIX_EPOCH);
+            beat.time.duration_since(then).unwrap_or_default()
+        };
+        if self.heard.is_some() && since(self.heard) > beat.lease * 2 {
+            self.back = Some(beat.time);
+        }
+        self.heard = Some(beat.time);
+        let is_whole = beat.kept_for.min(since(self.back)) >= beat.lease * 2;
         let members = match self.members.filter(|before| before.known && !is_whole) {
             Some(before) => before,
             None => present,

@@ -75,6 +75,7 @@ fn members_are_counted_and_ranked_by_their_coming() {
     a.beat(&store, 0.0);
     assert_eq!(b.beat(&store, 1.0), (2, 1, false));
     assert_eq!(a.beat(&store, 5.0), (2, 0, false));
+    b.beat(&store, 8.0);
     assert_eq!(a.beat(&store, 15.0), (2, 0, true));
     assert_eq!(b.beat(&store, 15.9), (2, 1, false));
     assert_eq!(b.beat(&store, 16.0), (2, 1, true));
@@ -106,6 +107,23 @@ fn who_says_nothing_for_three_leases_is_forgotten_and_unknown_if_it_comes_back()
     }
     assert_eq!(b.beat(&store, 15.1), (1, 0, true));
     assert_eq!(a.beat(&store, 16.0), (2, 1, false));
+}
+
+#[test]
+fn after_a_break_nobody_takes_himself_for_alone_before_the_others_can_have_come_again() {
+    let store = Store::new();
+    let [mut a, mut b] = ["a", "b"].map(Member::new);
+    for seconds in [-10.0, -5.0, 0.0, 5.0] {
+        a.beat(&store, seconds);
+        b.beat(&store, seconds);
+    }
+    // For all the others that is an outage, too, as far as anybody knows.
+    assert_eq!(a.beat(&store, 21.0), (2, 0, true));
+    assert_eq!(a.beat(&store, 26.0), (2, 0, true));
+    assert_eq!(a.beat(&store, 30.9), (2, 0, true));
+    // It was forgotten, too, and is known again when a new one would be.
+    assert_eq!(a.beat(&store, 31.0), (2, 0, false));
+    assert_eq!(a.beat(&store, 36.0), (1, 0, true));
 }
 
 #[test]
