@@ -354,3 +354,25 @@ fn a_call_that_was_to_be_made_again_when_the_store_went_is_not_lost() {
     let call = process.call();
     assert_eq!((call.join, settled(&call)), (Join::Again, 1));
 }
+
+#[test]
+fn a_key_that_is_gone_alone_has_its_part_when_it_is_known_how_many_there_are() {
+    let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+    let members = |known| Members {
+        count: 4,
+        rank: 0,
+        known,
+    };
+    process.ledger.set_members(process.now(), members(false));
+    process.wait(Lane::Bulk);
+    for _ in 0..2 {
+        let call = process.call();
+        unanswered(&mut process, call);
+    }
+    let since = process.now;
+    process.now = since + 20 * S;
+    assert_eq!(all_that_go(&mut process).len(), 0);
+    process.ledger.set_members(process.now(), members(true));
+    // The one that waits has gone, too.
+    assert_eq!(all_that_go(&mut process).len(), 24);
+}

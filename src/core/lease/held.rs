@@ -143,6 +143,13 @@ impl Lease {
         self.share = Some(share);
     }
 
+    /// How many processes there are has changed, and with it the part of a rolling limit.
+    pub(in crate::core) fn set_part(&mut self, part: u32) {
+        if let Some(share) = &mut self.share {
+            (share.most, share.then) = (part, part);
+        }
+    }
+
     pub(in crate::core) fn end_apart(&mut self) {
         self.share = None;
     }

@@ -36,10 +36,27 @@ impl Ledger {
     }
 
     /// How many processes share the store.
-    pub fn set_members(&mut self, _now: Now, members: Members) {
-        if let Some(leases) = &mut self.leases {
-            leases.fleet = members;
+    pub fn set_members(&mut self, now: Now, members: Members) {
+        let now = self.advance(now);
+        let Some(leases) = &mut self.leases else {
+            return;
+        };
+        leases.fleet = members;
+        // A key may be apart alone, for longer than it takes to know how many there are.
+        for member in leases.all() {
+            if leases.member(member).apart.is_none() {
+                continue;
+            }
+            for id in &leases.member(member).cells {
+                let (cell, kind) = self.table.cell_mut(*id);
+                if let (Kind::Rolling(window), Some(lease)) = (kind, &mut cell.lease) {
+                    lease.set_part(members.share(window.quota));
+                    self.dirty.push(*id);
+                    self.changed.push(*id);
+                }
+            }
         }
+        self.pump(now, None);
     }
 
     /// When [`calls`](Self::calls) will have something to give, as far as that is known; asked after every change, because it may
