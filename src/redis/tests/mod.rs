@@ -1,5 +1,6 @@
 //! The script on a real server, with told time.
 
+mod agrees;
 mod fleet;
 mod members;
 mod pools;
