@@ -123,6 +123,7 @@ pub mod clock;
 pub mod concurrency;
 pub mod core;
 mod error;
+pub mod event;
 mod head;
 #[cfg(feature = "hubspot")]
 pub mod hubspot;
@@ -136,8 +137,11 @@ pub mod plan;
 pub mod quota;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod report;
 pub mod request;
 pub mod search;
+#[cfg(feature = "json")]
+mod serial;
 pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;

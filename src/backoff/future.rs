@@ -12,6 +12,7 @@ use tower_service::Service;
 
 use super::policy::{Attempts, Policy, Verdict};
 use crate::body::{HeldBody, Hold, Peek, PeekBody};
+use crate::event::{EventKind, Whose};
 use crate::quota::{Acquire, Patience, Provisional, Quota, Ticket};
 use crate::request::{RequestHead, TooHeavy};
 use crate::signal::{Outcome, ResponseHead, Signals};
@@ -340,22 +341,14 @@ impl<B: Body, RB: Body> Original<B, RB> {
             self.earn(&signals);
             return Step::End(Ok(self.finish(response)));
         };
-        tracing::debug!(
-            target: "tower_quota::repeat",
-            token = %ticket.keys.token,
-            class = %ticket.class,
-            status = response.status().as_u16(),
-            attempt = self.attempt,
-            seconds = wait.as_secs_f64(),
-        );
+        self.tell_repeat(&ticket, Some(response.status()), wait);
         // What is not complete keeps a connection busy; then the answer is given up.
         self.last = response.body().is_complete().then_some(Ok(response));
         self.back_off(wait)
     }
 
     fn lost(&mut self, error: BoxError) -> Step<RB> {
-        if let Some(quota) = error.downcast_ref::<QuotaError>() {
-            tracing::debug!(target: "tower_quota::denied", error = %quota);
+        if error.is::<QuotaError>() {
             // It was not sent.
             self.attempt -= 1;
             return Step::End(match error.downcast::<QuotaError>() {
@@ -374,19 +367,32 @@ impl<B: Body, RB: Body> Original<B, RB> {
             }
             _ => Verdict::GiveBack,
         };
-        let wait = match (verdict, self.ticket()) {
+        let allowed = match (verdict, self.ticket()) {
             (Verdict::After(wait), Some(ticket)) => self
                 .allowed(wait, &ticket)
-                .filter(|_| self.policy.budget.spend()),
+                .filter(|_| self.policy.budget.spend())
+                .map(|wait| (wait, ticket)),
             _ => None,
         };
-        let Some(wait) = wait else {
+        let Some((wait, ticket)) = allowed else {
             return Step::End(Err(error));
         };
         // Without the error's text: many clients put the address into it, and some APIs' tokens are in the address.
-        tracing::debug!(target: "tower_quota::repeat", attempt = self.attempt, seconds = wait.as_secs_f64());
+        self.tell_repeat(&ticket, None, wait);
         self.last = Some(Err(error));
         self.back_off(wait)
+    }
+
+    fn tell_repeat(&self, ticket: &Ticket, status: Option<StatusCode>, wait: Duration) {
+        self.quota().emit(
+            Whose::token(ticket.keys.token),
+            EventKind::Repeated {
+                class: ticket.class.as_str().into(),
+                status: status.map(|status| status.as_u16()),
+                attempt: self.attempt,
+                wait,
+            },
+        );
     }
 
     fn back_off(&self, wait: Duration) -> Step<RB> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::Quota;
 use crate::core::Tick;
 use crate::core::concurrency::{Concurrency, Crowds, Settings};
+use crate::event::{EventKind, Whose};
 use crate::quota::DEFAULT_MAX_WAIT;
 use crate::request::RequestHead;
 
@@ -65,12 +66,13 @@ impl Shared {
         drop(crowds);
         drop(retired);
         for (token, change) in changes {
-            tracing::info!(
-                target: "tower_quota::concurrency_changed",
-                token = %token,
-                from = change.from,
-                to = change.to,
-                reason = change.reason.as_str(),
+            self.quota.emit(
+                Whose::token(token),
+                EventKind::ConcurrencyChanged {
+                    from: change.from,
+                    to: change.to,
+                    reason: change.reason.as_str().into(),
+                },
             );
         }
         wakers.into_iter().for_each(Waker::wake);

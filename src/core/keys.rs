@@ -13,8 +13,8 @@ impl Fingerprint {
         Self([high, low])
     }
 
-    /// All of it, as 32 hexadecimal digits: for the key of a record that processes share.
-    #[cfg(feature = "redis")]
+    /// All of it, as 32 hexadecimal digits: for the key of a record that processes share, and for logs that programs read.
+    #[cfg(any(feature = "redis", feature = "json"))]
     pub(crate) fn to_hex(self) -> String {
         let [high, low] = self.0;
         format!("{high:016x}{low:016x}")
@@ -35,6 +35,29 @@ impl fmt::Debug for Fingerprint {
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
+    }
+}
+
+/// All of it, as 32 hexadecimal digits, of which `Display` shows the first eight.
+#[cfg(feature = "json")]
+impl serde::Serialize for Fingerprint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_hex())
+    }
+}
+
+#[cfg(feature = "json")]
+impl<'de> serde::Deserialize<'de> for Fingerprint {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = digits
+            .then(|| u128::from_str_radix(&text, 16).ok())
+            .flatten();
+        let number = number.ok_or_else(|| {
+            serde::de::Error::custom("a fingerprint is written as 32 hexadecimal digits")
+        })?;
+        Ok(Self([(number >> 64) as u64, number as u64]))
     }
 }
 

@@ -50,6 +50,18 @@ pub enum DenialReason {
     StoreGone,
 }
 
+impl DenialReason {
+    /// The same in one word, for logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::TimedOut => "timed_out",
+            Self::QueueFull => "queue_full",
+            Self::StoreGone => "store_gone",
+        }
+    }
+}
+
 /// A place in line: `Interactive` before `Bulk`, and within a lane whoever came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank(u64);

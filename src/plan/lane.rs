@@ -5,6 +5,11 @@ use crate::error::ConfigError;
 /// Where both wait, `Interactive` goes first, and some slots of a limit can be reserved for it. A request without this extension
 /// is [`Bulk`](Lane::Bulk).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "json",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 pub enum Lane {
     /// Somebody waits for the answer.
     Interactive,

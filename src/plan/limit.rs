@@ -23,19 +23,31 @@ pub enum RouteClass {
     Named(&'static str),
 }
 
-impl fmt::Display for RouteClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl RouteClass {
+    /// Its name, for logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
             RouteClass::General => "general",
             RouteClass::Search => "search",
             RouteClass::Associations => "associations",
             RouteClass::Named(name) => name,
-        })
+        }
+    }
+}
+
+impl fmt::Display for RouteClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
 /// Who shares a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "json",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Scope {
     /// Every token has its own.

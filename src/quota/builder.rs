@@ -8,6 +8,7 @@ use super::{DailyExhausted, Quota, Shared, admitted, daily};
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Guard, Ledger};
+use crate::event::Hub;
 use crate::plan::{Assumed, ColdStart, Rule};
 use crate::request::TokenSource;
 
@@ -145,6 +146,7 @@ impl QuotaBuilder {
             pauses: AtomicU64::new(0),
             has_seen_others: AtomicBool::new(false),
             shared_classes: admitted::Shared::default(),
+            hub: Hub::default(),
             #[cfg(feature = "redis")]
             lent: self.shared.is_some().then(shared::Lent::new),
         }));

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{Quota, Ticket};
 use crate::core::{self, Event, Keys, Ledger, Notice, Now, Subject};
 use crate::error::ConfigError;
+use crate::event::{EventKind, Whose};
 #[cfg(doc)]
 use crate::plan::{Lane, Zone};
 use crate::plan::{Limit, Rule};
@@ -127,36 +128,36 @@ impl Quota {
     /// Tells what has happened in the ledger.
     pub(super) fn tell(&self, notice: Notice) {
         let Notice { limit, key, event } = notice;
-        let limit = self.subject_name(Subject::Limit(limit));
-        match event {
-            Event::Exhausted { lasts } => tracing::warn!(
-                target: "tower_quota::daily_exhausted",
-                limit,
-                account = %key,
-                seconds = lasts.as_secs_f64(),
+        let name = self.subject_name(Subject::Limit(limit));
+        let planned = self.plan().limit(name).map(|limit| limit.rule().quota());
+        let limit = name.to_owned().into();
+        let (whose, kind) = match event {
+            Event::Exhausted { lasts } => (
+                Whose::account(key),
+                EventKind::DailyExhausted { limit, lasts },
             ),
-            Event::Resumed { after } => tracing::info!(
-                target: "tower_quota::daily_resumed",
-                limit,
-                account = %key,
-                seconds = after.as_secs_f64(),
+            Event::Resumed { after } => (
+                Whose::account(key),
+                EventKind::DailyResumed { limit, after },
             ),
-            Event::Learned { quota } => tracing::info!(
-                target: "tower_quota::limit_learned",
-                limit,
-                account = %key,
-                planned = self.plan().limit(limit).map(|limit| limit.rule().quota()),
-                learned = quota,
-            ),
-            Event::ForeignUse { requests } => tracing::info!(
-                target: "tower_quota::foreign_use",
-                limit,
-                token = %key,
-                account = %key,
-                known = true,
-                requests,
-            ),
-        }
+            Event::Learned { quota } => {
+                let kind = EventKind::LimitLearned {
+                    limit,
+                    planned: planned.unwrap_or_default(),
+                    learned: quota,
+                };
+                (Whose::account(key), kind)
+            }
+            Event::ForeignUse { requests } => {
+                let keys = Keys {
+                    token: key,
+                    account: key,
+                };
+                let requests = Some(requests);
+                (keys.into(), EventKind::ForeignUse { limit, requests })
+            }
+        };
+        self.emit(whose, kind);
     }
 }
 

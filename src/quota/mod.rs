@@ -24,6 +24,7 @@ mod admitted;
 mod alarm;
 mod builder;
 mod daily;
+mod emit;
 mod note;
 mod observe;
 mod patience;
@@ -54,6 +55,7 @@ use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, DenialReason, Keys, Ledger, Now, Subject, Tick, Usage};
 use crate::error::{ConfigError, QuotaError};
+use crate::event::{EventKind, Hub};
 use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Effect, Fingerprinter, RequestHead, TokenSource};
 
@@ -82,6 +84,7 @@ struct Shared {
     has_seen_others: AtomicBool,
     /// What several layers may govern, so that the first must tell the others.
     shared_classes: admitted::Shared,
+    hub: Hub,
     /// There if a store lends the slots.
     #[cfg(feature = "redis")]
     lent: Option<Arc<shared::Lent>>,
@@ -331,6 +334,15 @@ impl Quota {
         reason: DenialReason,
         retry_after: Duration,
     ) -> QuotaError {
+        self.emit(
+            ticket.keys,
+            EventKind::Denied {
+                limit: limit.to_owned().into(),
+                class: ticket.class.as_str().into(),
+                reason: reason.as_str().into(),
+                retry_after,
+            },
+        );
         let wall = self.0.clock.wall();
         QuotaError {
             reason,

@@ -8,6 +8,7 @@ use http::Response;
 use super::{Quota, Ticket};
 use crate::body::LONGEST_READ;
 use crate::core::{Keys, Ledger, Now, Patience, Subject, Tick};
+use crate::event::{EventKind, Whose};
 use crate::signal::{Origin, Outcome, Refusal, ResponseHead, Signals};
 
 /// Pause of a token that knows no window, when the response does not say how long.
@@ -89,14 +90,14 @@ impl Quota {
         response: &mut Response<B>,
     ) {
         if let Some((subject, length)) = self.hold(ticket, &signals) {
-            tracing::warn!(
-                target: "tower_quota::paused",
-                limit = self.subject_name(subject),
-                token = %ticket.keys.token,
-                account = %ticket.keys.account,
-                class = %ticket.class,
-                status = response.status().as_u16(),
-                seconds = length.as_secs_f64(),
+            self.emit(
+                ticket.keys,
+                EventKind::Paused {
+                    limit: self.subject_name(subject).to_owned().into(),
+                    class: ticket.class.as_str().into(),
+                    status: response.status().as_u16(),
+                    lasts: length,
+                },
             );
         }
         self.distrust(ticket, &signals);
@@ -237,11 +238,12 @@ impl Quota {
                 }
             });
             if let Some(percent) = share {
-                tracing::info!(
-                    target: "tower_quota::credit_halved",
-                    limit = limit.name(),
-                    token = %ticket.keys.token,
-                    percent,
+                self.emit(
+                    Whose::token(ticket.keys.token),
+                    EventKind::CreditHalved {
+                        limit: limit.name().to_owned().into(),
+                        percent,
+                    },
                 );
             }
         }

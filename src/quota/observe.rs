@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Permit, Quota, Ticket};
 use crate::core::{self, ForeignUse, Ledger, News, Now, Report};
+use crate::event::{EventKind, Whose};
 use crate::plan::Limit;
 use crate::signal::{Outcome, Refusal, Signals};
 
@@ -58,12 +59,13 @@ impl Permit {
         for (limit, News { learned, foreign }) in news {
             let limit = &self.quota.plan().limits()[limit];
             if let Some(learned) = learned {
-                tracing::info!(
-                    target: "tower_quota::limit_learned",
-                    limit = limit.name(),
-                    %token,
-                    planned = limit.rule().quota(),
-                    learned,
+                self.quota.emit(
+                    Whose::token(token),
+                    EventKind::LimitLearned {
+                        limit: limit.name().to_owned().into(),
+                        planned: limit.rule().quota(),
+                        learned,
+                    },
                 );
             }
             let requests = match foreign {
@@ -74,13 +76,12 @@ impl Permit {
                 Some(ForeignUse::Ended) => None,
                 None => continue,
             };
-            tracing::info!(
-                target: "tower_quota::foreign_use",
-                limit = limit.name(),
-                %token,
-                account = %self.ticket.keys.account,
-                known = requests.is_some(),
-                requests = requests.unwrap_or(0),
+            self.quota.emit(
+                self.ticket.keys,
+                EventKind::ForeignUse {
+                    limit: limit.name().to_owned().into(),
+                    requests,
+                },
             );
         }
     }

@@ -13,6 +13,7 @@ use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::lease::{Answer, Call, Members};
 use crate::core::{Ledger, Now, Tick};
+use crate::event::{EventKind, Whose};
 use crate::redis::{Count, RedisLedger, SharedCalls};
 use crate::request::Fingerprinter;
 
@@ -200,12 +201,12 @@ impl Borrower {
             pauses
         });
         for (keys, subject, until) in pauses {
-            tracing::info!(
-                target: "tower_quota::pause_shared",
-                limit = quota.subject_name(subject),
-                token = %keys.token,
-                account = %keys.account,
-                seconds = quota.until(until).as_secs_f64(),
+            quota.emit(
+                keys,
+                EventKind::PauseShared {
+                    limit: quota.subject_name(subject).to_owned().into(),
+                    lasts: quota.until(until),
+                },
             );
         }
     }
@@ -213,6 +214,13 @@ impl Borrower {
     /// The store has not answered in time, or not with an answer.
     pub(crate) fn unanswered(&self, call: Call) {
         self.with_ledger(|ledger, now| ledger.unanswered(now, call));
+    }
+
+    /// Tells something that concerns everybody; nobody when the quota is gone.
+    pub(crate) fn emit(&self, kind: EventKind) {
+        if let Some(quota) = self.quota() {
+            quota.emit(Whose::ALL, kind);
+        }
     }
 
     /// The store is gone.

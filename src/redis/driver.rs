@@ -19,6 +19,7 @@ use super::script;
 use crate::Quota;
 use crate::clock::Clock;
 use crate::core::lease::Call;
+use crate::event::EventKind;
 use crate::quota::Borrower;
 
 /// So many calls are under way at a time, on one connection.
@@ -78,15 +79,15 @@ impl Trouble {
         self.last = Some(error);
     }
 
-    /// A heartbeat was answered: so it is not the whole store.
-    fn tell(&mut self, now: Instant) {
+    /// A heartbeat was answered: so it is not the whole store. Gives what there is to tell.
+    fn news(&mut self, now: Instant) -> Option<EventKind> {
         let is_news = self.told.is_none_or(|told| now >= told + SILENCE);
-        let Some(error) = self.last.take_if(|_| is_news) else {
-            return;
-        };
+        let error = self.last.take_if(|_| is_news)?;
         self.told = Some(now);
-        let failures = std::mem::take(&mut self.failures);
-        tracing::warn!(target: "tower_quota::store_failed", failures, %error);
+        Some(EventKind::StoreFailed {
+            failures: std::mem::take(&mut self.failures),
+            error: error.to_string().into(),
+        })
     }
 }
 
@@ -241,7 +242,9 @@ impl Driver {
                 }
                 self.answered(true, began);
                 if !self.health.is_gone() {
-                    self.trouble.tell(arrived);
+                    if let Some(news) = self.trouble.news(arrived) {
+                        self.borrower.emit(news);
+                    }
                 }
             }
             Err(error) => self.failed(true, began, &error),
@@ -253,10 +256,7 @@ impl Driver {
         if let Some(gone_for) = self.health.answered(is_beat, began, now) {
             self.count().is_gone.store(false, Ordering::Relaxed);
             self.borrower.store_back();
-            tracing::info!(
-                target: "tower_quota::store_back",
-                after = gone_for.as_secs_f64(),
-            );
+            self.borrower.emit(EventKind::StoreBack { after: gone_for });
         }
     }
 
@@ -278,11 +278,10 @@ impl Driver {
         count(&self.count().outages);
         self.count().is_gone.store(true, Ordering::Relaxed);
         self.borrower.store_gone();
-        tracing::warn!(
-            target: "tower_quota::store_gone",
-            policy = ?self.store.sharing.on_outage,
-            %error,
-        );
+        self.borrower.emit(EventKind::StoreGone {
+            policy: format!("{:?}", self.store.sharing.on_outage).into(),
+            error: error.to_string().into(),
+        });
     }
 
     fn count(&self) -> &Count {
