@@ -132,6 +132,7 @@ pub mod hubspot;
 mod json;
 pub mod limit;
 mod macros;
+pub mod observe;
 #[cfg(feature = "json")]
 mod percent;
 pub mod plan;
@@ -149,6 +150,7 @@ pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod stack;
+mod tally;
 pub mod trim;
 
 pub use self::api::Api;
@@ -157,6 +159,7 @@ pub use self::batch::BatchLayer;
 pub use self::concurrency::AdaptiveConcurrencyLayer;
 pub use self::error::{BoxError, ConfigError, QuotaError};
 pub use self::limit::TokenLimitLayer;
+pub use self::observe::ObserveLayer;
 pub use self::quota::Quota;
 pub use self::search::{ClassBudgetLayer, SearchBudgetLayer};
 pub use self::trim::PayloadTrimLayer;

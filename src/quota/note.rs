@@ -89,7 +89,10 @@ impl Quota {
         mut signals: Signals,
         response: &mut Response<B>,
     ) {
-        if let Some((subject, length)) = self.hold(ticket, &signals) {
+        let held = self.hold(ticket, &signals);
+        if let Some((subject, length)) =
+            held.filter(|(subject, length)| self.is_news(ticket, *subject, *length))
+        {
             self.emit(
                 ticket.keys,
                 EventKind::Paused {
