@@ -80,6 +80,9 @@ pub struct Started {
     /// When.
     #[serde(with = "crate::serial::since_1970")]
     pub at: SystemTime,
+    /// Whether the same program has written the file before, and only goes on in this one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continued: bool,
     /// The name of the plan.
     pub api: String,
     /// The limits of the plan, in its order.
@@ -90,6 +93,7 @@ impl Started {
     pub(super) fn new(at: SystemTime, plan: &Plan) -> Self {
         Self {
             at,
+            continued: false,
             api: plan.name().to_owned(),
             limits: plan.limits().iter().map(PlannedLimit::from).collect(),
         }

@@ -48,7 +48,8 @@
 //! | `report` | all fields of a [`Report`](crate::report::Report), of its `history` what is new since the line before | every minute, and at the end |
 //!
 //! Moments (`at`) are seconds since 1970, durations are seconds, tokens and accounts are fingerprints of 32 hexadecimal digits.
-//! Fingerprints are keyed anew in every process, unless processes share a ledger: those before and after a `started` line cannot be compared.
+//! Fingerprints are keyed anew in every process, unless processes share a ledger: those before and after a `started` line cannot be
+//! compared, unless it is marked as `continued`.
 //! Later versions may add fields and events; readers skip what they do not know.
 
 mod file;

@@ -11,12 +11,13 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::file::LogFile;
-use super::line::{STARTED, Started};
+use super::line::{REPORT, STARTED, Started};
 use super::recorder::Recorded;
 use crate::Quota;
 use crate::clock::Clock;
 use crate::event::{EVENTS_WITH_REQUESTS, EventKind, Events, QuotaEvent, Whose};
 use crate::quota::WeakQuota;
+use crate::report::INTERVAL;
 
 /// Events that follow each other this closely are fetched together: to wake the thread costs those who make them more than all else.
 const NAP: Duration = Duration::from_millis(10);
@@ -35,6 +36,7 @@ pub(super) struct Writer {
     report_every: Duration,
     /// When the last report was written, on the clock, or when the log began.
     reported: Duration,
+    last_report: Option<SystemTime>,
     ends: Arc<AtomicBool>,
     started: Started,
     /// The line that is being made.
@@ -74,6 +76,7 @@ impl Writer {
             started: Started::new(clock.wall(), quota.plan()),
             report_every,
             reported: now,
+            last_report: None,
             ends,
             line: Vec::new(),
             flushed: now,
@@ -167,9 +170,21 @@ impl Writer {
 
     fn report(&mut self) {
         self.reported = self.clock.elapsed();
-        let Some(_quota) = self.quota.upgrade() else {
+        let Some(quota) = self.quota.upgrade() else {
             return;
         };
+        let mut report = quota.report();
+        drop(quota);
+        // The interval that was running then has gone on since.
+        if let Some(last) = self.last_report.replace(report.at) {
+            report.history.retain(|it| it.began + INTERVAL > last);
+        }
+        let at = report.at;
+        let line = Named {
+            event: REPORT,
+            entry: &report,
+        };
+        self.write(at, &line);
     }
 
     fn write(&mut self, at: SystemTime, entry: &impl Serialize) {
@@ -186,6 +201,7 @@ impl Writer {
         self.make_line(entry);
         if !self.is_new && !self.log.has_room(self.line.len()) {
             let line = std::mem::take(&mut self.line);
+            self.started.continued = true;
             let is_begun = self.rotate(at);
             self.line = line;
             if !is_begun {

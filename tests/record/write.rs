@@ -2,10 +2,11 @@ use std::fs;
 use std::io::Write;
 use std::time::Duration;
 
+use tower::{Layer, ServiceExt};
 use tower_quota::event::EventKind;
 use tower_quota::plan::{Limit, Plan, RouteClass, Scope, Zone};
 use tower_quota::record::{Entry, Reader, Recorder};
-use tower_quota::{Quota, hubspot};
+use tower_quota::{ObserveLayer, Quota, hubspot};
 
 use super::{Directory, count, happen, is_started, lines, named, scarce};
 
@@ -41,6 +42,7 @@ async fn each_event_is_one_line_in_its_order_and_the_limits_come_first() {
         told.push(event);
     }
     assert_eq!(told.len(), 5);
+    assert_eq!(lines.last().unwrap().entry.name(), "report");
     let written = lines.iter().filter_map(|line| match &line.entry {
         Entry::Event(event) => Some(event),
         _ => None,
@@ -285,4 +287,56 @@ fn a_log_that_cannot_be_made_is_an_error_at_once() {
     let quota = Quota::new(hubspot::plan(hubspot::Tier::Professional, Zone::UTC));
     let error = Recorder::to(nowhere).start(&quota).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_minute_a_report_says_what_is_new_and_the_last_one_how_it_ended() {
+    let directory = Directory::new();
+    let start = std::time::UNIX_EPOCH + Duration::from_secs(1_763_800_000);
+    let quota = Quota::builder(crate::common::burst(100, Duration::from_secs(10)));
+    let quota = quota
+        .clock(tower_quota::clock::Clock::starting_at(start))
+        .build();
+    let api = ObserveLayer::new(&quota).layer(crate::common::Server::fine());
+    let recording = Recorder::to(directory.log()).start(&quota).unwrap();
+    let mut seen = 0;
+    for minute in 0..12 {
+        for _ in 0..=minute {
+            api.clone()
+                .oneshot(crate::common::get("one"))
+                .await
+                .unwrap();
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+        // The thread runs in real time; time stands still until it has written.
+        let written = || {
+            let lines = Reader::open(directory.log()).unwrap().flatten();
+            lines.filter(|line| line.entry.name() == "report").count()
+        };
+        for _ in 0..1_000 {
+            seen = written();
+            if seen > minute {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(seen, minute + 1);
+    }
+    recording.finish();
+    let lines = lines(&directory.log());
+    let reports = lines.iter().filter_map(|line| match &line.entry {
+        Entry::Report(report) => Some(report),
+        _ => None,
+    });
+    let reports: Vec<_> = reports.collect();
+    assert_eq!(reports.len(), 13);
+    assert_eq!(reports[11].today.requests, 78);
+    // What the intervals of all lines say together, each as it was said last, is what the counters say.
+    let mut intervals = std::collections::BTreeMap::new();
+    for report in &reports {
+        assert!(report.history.len() <= 2, "{:?}", report.history);
+        intervals.extend(report.history.iter().map(|it| (it.began, it.requests)));
+    }
+    assert_eq!(intervals.values().sum::<u32>(), 78);
+    assert!(intervals.len() >= 3);
 }
