@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::core::{DenialReason, Keys};
+use crate::core::{DenialReason, Fingerprint, Keys};
+use crate::event::{EventKind, QuotaEvent, Whose};
 use crate::plan::{Lane, RouteClass};
 use crate::quota::{Acquire, Patience, Ticket};
 use crate::request::{Fingerprinter, RequestHead, TokenSource};
@@ -68,5 +69,13 @@ impl Account {
         let other = || quota.refusal(ticket, other, reason, Duration::ZERO);
         let error = asked.err().unwrap_or_else(other);
         QuotaError { reason, ..error }
+    }
+    /// Tells what has happened to one account: `tracing`, and whoever reads the events of the quota, if there is one.
+    pub(crate) fn emit(&self, account: Fingerprint, kind: EventKind) {
+        let whose = Whose::account(account);
+        match self {
+            Self::Own(_) => QuotaEvent::new(Clock::system().wall(), whose, kind).trace(),
+            Self::Of(quota) => quota.emit(whose, kind),
+        }
     }
 }

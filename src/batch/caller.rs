@@ -238,7 +238,7 @@ where
                 shared: shared.clone(),
                 group,
                 crew: crew.clone(),
-                diary: Diary::new(ticket.keys.account, label.clone()),
+                diary: Diary::new(shared.clone(), ticket.keys.account, label.clone()),
                 operation,
                 lane: ticket.lane,
             };

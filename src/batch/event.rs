@@ -1,15 +1,19 @@
 //! What people are told.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::time::Instant;
 
+use super::shared::Shared;
 use crate::clock::Clock;
 use crate::core::Fingerprint;
+use crate::event::EventKind;
 
 /// What happened to one batch.
 pub(super) struct Diary {
+    shared: Arc<Shared>,
     account: Fingerprint,
     label: Cow<'static, str>,
     begun: Instant,
@@ -19,8 +23,9 @@ pub(super) struct Diary {
 }
 
 impl Diary {
-    pub(super) fn new(account: Fingerprint, label: Cow<'static, str>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, account: Fingerprint, label: Cow<'static, str>) -> Self {
         Self {
+            shared,
             account,
             label,
             begun: Clock::instant_now(),
@@ -28,6 +33,10 @@ impl Diary {
             alone: AtomicU32::new(0),
             refused: AtomicU32::new(0),
         }
+    }
+
+    fn emit(&self, kind: EventKind) {
+        self.shared.setup.account.emit(self.account, kind);
     }
 
     /// A batch call is sent.
@@ -48,12 +57,10 @@ impl Diary {
 
     /// The server takes fewer inputs than was thought.
     pub(super) fn learnt(&self, most: usize) {
-        tracing::info!(
-            target: "tower_quota::batch_limit",
-            account = %self.account,
-            route = %self.label,
-            most,
-        );
+        self.emit(EventKind::BatchLimit {
+            route: self.label.clone(),
+            most: most as u64,
+        });
     }
 
     /// Every caller has what is his.
@@ -64,14 +71,12 @@ impl Diary {
             return;
         }
         let requests = batches.saturating_add(self.alone.load(Ordering::Relaxed));
-        tracing::debug!(
-            target: "tower_quota::batched",
-            account = %self.account,
-            route = %self.label,
-            calls,
+        self.emit(EventKind::Batched {
+            route: self.label.clone(),
+            calls: calls as u64,
             requests,
-            refused = self.refused.load(Ordering::Relaxed),
-            seconds = Clock::instant_now().saturating_duration_since(self.begun).as_secs_f64(),
-        );
+            refused: self.refused.load(Ordering::Relaxed),
+            took: Clock::instant_now().saturating_duration_since(self.begun),
+        });
     }
 }

@@ -1,5 +1,6 @@
 use http::Method;
 
+use super::names;
 use super::{DAILY_ONLY, EXEMPT, OAUTH};
 use crate::percent;
 use crate::plan::RouteClass;
@@ -44,6 +45,10 @@ impl Routes for HubspotRoutes {
             }
             ref method => Effect::of_method(method),
         }
+    }
+
+    fn is_name(&self, segment: &str) -> bool {
+        names::is_name(segment)
     }
 }
 

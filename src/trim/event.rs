@@ -1,6 +1,7 @@
 //! What people are told.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -10,14 +11,17 @@ use super::Trimmed;
 use super::job::{Ask, Job};
 use super::leg::Failure;
 use super::policy::{Question, Shape, Whole};
+use super::shared::Shared;
 use crate::clock::Clock;
 use crate::core::Fingerprint;
+use crate::event::EventKind;
 
 /// Of more hints than these nobody reads the rest.
 const MOST_HINTS: usize = 8;
 
 /// What happened to one request.
 pub(super) struct Diary {
+    shared: Arc<Shared>,
     account: Fingerprint,
     shape: Shape,
     units: usize,
@@ -26,8 +30,14 @@ pub(super) struct Diary {
 }
 
 impl Diary {
-    pub(super) fn new(account: Fingerprint, shape: Shape, units: usize) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        account: Fingerprint,
+        shape: Shape,
+        units: usize,
+    ) -> Self {
         Self {
+            shared,
             account,
             shape,
             units,
@@ -44,6 +54,10 @@ impl Diary {
         Clock::instant_now().saturating_duration_since(self.begun)
     }
 
+    fn emit(&self, kind: EventKind) {
+        self.shared.setup.account.emit(self.account, kind);
+    }
+
     /// A request or piece was too heavy.
     pub(super) fn too_heavy<RB>(
         &mut self,
@@ -56,27 +70,22 @@ impl Diary {
             Failure::Response(response) => Some(response.status().as_u16()),
             Failure::Error(_) => None,
         };
-        tracing::debug!(
-            target: "tower_quota::too_heavy",
-            account = %self.account,
-            route = %self.shape.route,
+        self.emit(EventKind::TooHeavy {
+            route: self.route(),
             status,
-            timeout = status.is_none(),
-            asked = ask.span.len(),
+            asked: ask.span.len() as u64,
             goes_on,
-            seconds = self.elapsed().as_secs_f64(),
-        );
+            took: self.elapsed(),
+        });
         self.failures += 1;
         if self.failures > 1 {
             return;
         }
         for hint in question.hints().into_iter().take(MOST_HINTS) {
-            tracing::info!(
-                target: "tower_quota::heavy_hint",
-                account = %self.account,
-                route = %self.shape.route,
-                hint,
-            );
+            self.emit(EventKind::HeavyHint {
+                route: self.route(),
+                hint: hint.into(),
+            });
         }
     }
 
@@ -88,19 +97,17 @@ impl Diary {
             pieces: job.tally.pieces,
             too_heavy: job.tally.too_heavy,
         };
-        tracing::info!(
-            target: "tower_quota::trimmed",
-            account = %self.account,
-            route = %self.shape.route,
-            shape = %self.shape.detail,
-            asked = trimmed.asked,
-            worked = trimmed.size,
-            way = %job.way(),
-            pieces = trimmed.pieces,
-            too_heavy = trimmed.too_heavy,
-            dropped = whole.dropped.len(),
-            seconds = self.elapsed().as_secs_f64(),
-        );
+        self.emit(EventKind::Trimmed {
+            route: self.route(),
+            shape: self.shape.detail.clone(),
+            asked: trimmed.asked as u64,
+            worked: trimmed.size as u64,
+            way: job.way(),
+            pieces: trimmed.pieces,
+            too_heavy: trimmed.too_heavy,
+            dropped: whole.dropped.len() as u64,
+            took: self.elapsed(),
+        });
         trimmed
     }
 
@@ -110,18 +117,16 @@ impl Diary {
         if self.failures == 0 && job.tally.pieces == 0 {
             return;
         }
-        tracing::info!(
-            target: "tower_quota::trim_failed",
-            account = %self.account,
-            route = %self.shape.route,
-            shape = %self.shape.detail,
-            asked = self.units,
-            tried = job.size(),
-            way = %job.way(),
-            pieces = job.tally.pieces,
-            too_heavy = self.failures,
-            status = status.map(|status| status.as_u16()),
-            seconds = self.elapsed().as_secs_f64(),
-        );
+        self.emit(EventKind::TrimFailed {
+            route: self.route(),
+            shape: self.shape.detail.clone(),
+            asked: self.units as u64,
+            tried: job.size() as u64,
+            way: job.way(),
+            pieces: job.tally.pieces,
+            too_heavy: self.failures,
+            status: status.map(|status| status.as_u16()),
+            took: self.elapsed(),
+        });
     }
 }

@@ -141,8 +141,8 @@ impl Job {
     }
 
     /// In which way the request is asked at present.
-    pub(super) fn way(&self) -> &str {
-        &self.way
+    pub(super) fn way(&self) -> Cow<'static, str> {
+        self.way.clone()
     }
 
     /// How many units a piece asks for at present.

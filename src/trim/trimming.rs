@@ -150,7 +150,8 @@ where
             return Stage::Pass(Box::new(Leg::new(Ask::all(), inner, request)));
         };
         let account = setup.account.keys(head).account;
-        let diary = Diary::new(account, question.shape(), question.size());
+        let shared = self.shared.clone();
+        let diary = Diary::new(shared, account, question.shape(), question.size());
         let memory = self.shared.memory.clone();
         let mut asking = Asking {
             parts,
