@@ -7,6 +7,7 @@
 mod analyze;
 mod dashboard;
 mod error;
+mod limiter;
 mod logs;
 mod out;
 mod replay;
