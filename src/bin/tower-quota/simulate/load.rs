@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tower_layer::Layer;
 use tower_quota::clock::Clock;
 use tower_quota::hubspot;
-use tower_quota::plan::{Assumed, ColdStart, Limit, Plan, Rule, Scope, Zone};
+use tower_quota::plan::{Assumed, ColdStart, Lane, Limit, Plan, Rule, Scope, Zone};
 use tower_quota::request::AccountId;
 use tower_quota::sim::{Counted, Latency, Others, Sim, SimBody, SimError, SimService, Stats};
 use tower_quota::stack::StackLayer;
@@ -40,6 +40,7 @@ pub(super) struct Load {
     pub(super) duration: Duration,
     pub(super) others: Option<f64>,
     pub(super) other_searches: Option<f64>,
+    pub(super) lane: Lane,
     pub(super) max_wait: Duration,
     pub(super) seed: u64,
 }
@@ -123,6 +124,7 @@ impl Load {
                 _ => Arc::new(bare(tap)),
             },
             clock: clock.clone(),
+            lane: self.lane,
             calls: Arc::default(),
         };
         let mut tasks = JoinSet::new();
@@ -249,6 +251,7 @@ struct Client {
     gate: Arc<Gate>,
     server: Arc<dyn Fn(Request<SimBody>) -> Answer + Send + Sync>,
     clock: Clock,
+    lane: Lane,
     calls: Arc<Mutex<Calls>>,
 }
 
@@ -263,7 +266,7 @@ impl Client {
         self.note(|calls| calls.begun += 1);
         for attempt in 0.. {
             self.gate.pass(token, is_search).await;
-            match (self.server)(request(token, is_search)).await {
+            match (self.server)(request(token, is_search, self.lane)).await {
                 Ok(StatusCode::TOO_MANY_REQUESTS) => {
                     tokio::time::sleep(backoff(attempt, random)).await;
                 }
@@ -284,7 +287,7 @@ impl Client {
     }
 }
 
-fn request(token: usize, is_search: bool) -> Request<SimBody> {
+fn request(token: usize, is_search: bool, lane: Lane) -> Request<SimBody> {
     let (method, path, body) = match is_search {
         true => (Method::POST, "/crm/v3/objects/contacts/search", "{}"),
         false => (Method::GET, "/crm/v3/owners", ""),
@@ -296,7 +299,9 @@ fn request(token: usize, is_search: bool) -> Request<SimBody> {
         let headers = request.headers_mut();
         headers.insert(http::header::AUTHORIZATION, value);
     }
-    request.extensions_mut().insert(AccountId::from(ACCOUNT));
+    let extensions = request.extensions_mut();
+    extensions.insert(AccountId::from(ACCOUNT));
+    extensions.insert(lane);
     request
 }
 

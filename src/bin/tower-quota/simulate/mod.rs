@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tower_quota::hubspot::{self, Tier};
-use tower_quota::plan::Zone;
+use tower_quota::plan::{Lane, Zone};
 use tower_quota::sim::{Class, Latency};
 
 use self::course::{Course, bars};
@@ -69,6 +69,9 @@ pub(crate) struct Arguments {
     /// Searches per second of others in the account
     #[arg(long, value_name = "PER-SECOND", value_parser = numbers::rate)]
     other_searches: Option<f64>,
+    /// Of bulk requests, ours keeps one search slot free for interactive ones
+    #[arg(long, value_enum, default_value = "bulk")]
+    lane: LaneName,
     /// How long ours lets a request wait before it fails
     #[arg(long, default_value = "60s", value_parser = span::parse)]
     max_wait: Duration,
@@ -81,6 +84,12 @@ pub(crate) struct Arguments {
     /// Writes what was admitted and refused over time as SVG
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LaneName {
+    Interactive,
+    Bulk,
 }
 
 #[derive(Serialize)]
@@ -190,6 +199,10 @@ fn load(arguments: &Arguments) -> Result<Load, CliError> {
         duration,
         others: arguments.others,
         other_searches: arguments.other_searches,
+        lane: match arguments.lane {
+            LaneName::Interactive => Lane::Interactive,
+            LaneName::Bulk => Lane::Bulk,
+        },
         max_wait: arguments.max_wait,
         seed: arguments.seed,
     };

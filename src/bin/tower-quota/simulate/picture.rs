@@ -9,6 +9,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::course::Course;
 use crate::error::CliError;
+use crate::out::grouped;
 use crate::span;
 
 /// One panel.
@@ -100,9 +101,10 @@ fn draw_panel(area: &Area<'_>, top: i32, panel: &Panel<'_>) -> Result<(), Box<dy
         AXIS,
     ))?;
     let right = Pos::new(HPos::Right, VPos::Center);
-    for value in [0, course.quota] {
+    let legible = floor - y(course.quota) >= 14;
+    for value in [0, course.quota].into_iter().skip(usize::from(!legible)) {
         let style = small.clone().color(&BLACK).pos(right);
-        area.draw(&Text::new(value.to_string(), (LEFT - 6, y(value)), style))?;
+        area.draw(&Text::new(grouped(value), (LEFT - 6, y(value)), style))?;
     }
     for quarter in 0..=4 {
         let part = f64::from(quarter) / 4.0;
