@@ -20,6 +20,8 @@ const HEADING: Style = Style::new().bold();
 pub(crate) enum Verdict {
     Fine,
     Warning,
+    /// Stopped with Ctrl-C.
+    Stopped,
 }
 
 /// Where answers go.
@@ -70,6 +72,12 @@ impl Out {
             writeln!(self.stream, "{}", line.trim_end())?;
         }
         Ok(())
+    }
+
+    /// Something beside the answer, on the error stream.
+    pub(crate) fn note(&mut self, text: &str) {
+        // There is nowhere left to say that this fails.
+        let _ = writeln!(anstream::AutoStream::auto(io::stderr()), "note: {text}");
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
@@ -132,4 +140,13 @@ pub(crate) fn grouped(number: u64) -> String {
 /// A share from 0 to 1 in per cent, as in `4.7 %`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
+}
+
+/// Text from elsewhere without what steers a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |character: char| match character.is_control() {
+        true => '\u{fffd}',
+        false => character,
+    };
+    text.chars().map(shown).collect()
 }
