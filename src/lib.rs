@@ -109,6 +109,7 @@
 //! | `hubspot` | yes | the HubSpot preset; includes `json` |
 //! | `json` | with `hubspot` | `trim::CursorPages`: trimming of JSON APIs that are paged by cursors |
 //! | `zones` | no | daily pools in named time zones (`Europe/Berlin`); asking HubSpot for the reset and the use of today |
+//! | `record` | no | [`record`]: a log of all events as JSON lines, and its reader |
 //! | `sim` | no | a quota-enforcing API to test against, in process and on a socket |
 //! | `redis` | no | `Quota::shared`: one quota for many processes, with slots that Redis or Valkey lends; needs Rust 1.88 |
 //! | `redis-tls` | no | the same over TLS |
@@ -136,6 +137,8 @@ pub mod observe;
 mod percent;
 pub mod plan;
 pub mod quota;
+#[cfg(feature = "record")]
+pub mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod report;

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 /// So many events are kept for a reader who is slow.
 const EVENTS: usize = 1_024;
 /// The same with those about single requests.
-const EVENTS_WITH_REQUESTS: usize = 16_384;
+pub(crate) const EVENTS_WITH_REQUESTS: usize = 16_384;
 
 /// Where events are given in.
 #[derive(Debug, Default)]

@@ -70,6 +70,19 @@ use crate::tally::Tally;
 #[derive(Clone)]
 pub struct Quota(Arc<Shared>);
 
+/// A handle that does not keep the quota alive.
+#[cfg(feature = "record")]
+#[derive(Clone)]
+pub(crate) struct WeakQuota(std::sync::Weak<Shared>);
+
+#[cfg(feature = "record")]
+impl WeakQuota {
+    /// `None` when the last other handle is gone.
+    pub(crate) fn upgrade(&self) -> Option<Quota> {
+        self.0.upgrade().map(Quota)
+    }
+}
+
 struct Shared {
     /// Tells this quota from all others of the process.
     number: NonZeroU64,
@@ -334,6 +347,11 @@ impl Quota {
 
     pub(crate) fn now(&self) -> Tick {
         Tick::from(self.0.clock.elapsed())
+    }
+
+    #[cfg(feature = "record")]
+    pub(crate) fn downgrade(&self) -> WeakQuota {
+        WeakQuota(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -4,9 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Over;
 use crate::plan::Zone;
-use crate::report::{Counts, Interval};
+use crate::report::{Counts, INTERVAL, Interval};
 
-const FIVE_MINUTES: Duration = Duration::from_secs(5 * 60);
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// What was counted today and the day before.
@@ -70,13 +69,13 @@ impl Day {
     /// The one of `wall`. What comes late counts for the latest.
     fn interval(&mut self, wall: SystemTime) -> &mut Interval {
         let is_new = match self.intervals.last() {
-            Some(last) => wall >= last.began + FIVE_MINUTES,
+            Some(last) => wall >= last.began + INTERVAL,
             None => true,
         };
         if is_new {
             let since = wall.duration_since(self.began).unwrap_or_default();
-            let nth = since.as_secs() / FIVE_MINUTES.as_secs();
-            let after = Duration::from_secs(nth * FIVE_MINUTES.as_secs());
+            let nth = since.as_secs() / INTERVAL.as_secs();
+            let after = Duration::from_secs(nth * INTERVAL.as_secs());
             self.intervals.push(Interval {
                 began: self.began + after,
                 requests: 0,
