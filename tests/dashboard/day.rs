@@ -136,7 +136,6 @@ async fn day(minutes: u64) -> Vec<String> {
             lines.push(report(&quota));
         }
     }
-    println!("{:?} ours {:?}", sim.stats(), quota.report().daily);
     lines
 }
 

@@ -20,6 +20,8 @@ const HEADING: Style = Style::new().bold();
 pub(crate) enum Verdict {
     Fine,
     Warning,
+    /// Stopped with Ctrl-C.
+    Stopped,
 }
 
 /// Where answers go.

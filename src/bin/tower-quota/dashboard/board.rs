@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tower_quota::core::Fingerprint;
 use tower_quota::event::{EventKind, QuotaEvent};
+use tower_quota::record::Entry;
 use tower_quota::report::{DailyReport, Interval, Report};
 
 use super::happened::{Happened, Tone};
-use super::line::Line;
 
 /// So far back is shown.
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -34,10 +34,12 @@ pub(super) struct Board {
     pub(super) events: VecDeque<Happened>,
     /// When the last line came, or was written if it was there before.
     pub(super) news: Option<SystemTime>,
-    /// Lines that make no sense.
+    /// Lines that make no sense, that are torn, or that only later versions know.
     pub(super) skipped: u64,
-    /// Why there will be no more lines, or what is wrong with them.
-    pub(super) note: Option<String>,
+    /// What was wrong with the last that makes no sense.
+    pub(super) problem: Option<String>,
+    /// There will be no more lines.
+    pub(super) has_ended: bool,
 }
 
 /// An interval. A program that starts again counts from zero again.
@@ -106,17 +108,13 @@ fn slot(moment: SystemTime) -> u64 {
 
 impl Board {
     /// Learns from one line. `now` is when it came; `None` if nobody knows, as with those that were there before.
-    pub(super) fn take(&mut self, line: Line, now: Option<SystemTime>) {
-        let at = match &line {
-            Line::Started { at, .. } => *at,
-            Line::Report(report) => report.at,
-            Line::Event(event) => event.at,
-        };
-        self.news = Some(now.unwrap_or(at));
-        match line {
-            Line::Started { api, .. } => self.api = Some(api),
-            Line::Report(report) => self.report(*report),
-            Line::Event(event) => self.event(&event),
+    pub(super) fn take(&mut self, entry: Entry, now: Option<SystemTime>) {
+        self.news = Some(now.unwrap_or_else(|| entry.at()));
+        match entry {
+            Entry::Started(started) => self.api = Some(started.api),
+            Entry::Report(report) => self.report(*report),
+            Entry::Event(event) => self.event(&event),
+            _ => {}
         }
     }
 

@@ -5,9 +5,9 @@ mod body;
 mod door;
 mod happened;
 mod html;
-mod line;
 mod moments;
 mod page;
+mod pieces;
 mod programs;
 mod rooms;
 mod server;
@@ -102,7 +102,7 @@ fn once(
 ) -> Result<Verdict, CliError> {
     let source = Source::Once(shown(from));
     let programs = Programs::new(View { times, source });
-    log.read(&programs)?;
+    log.read(&programs);
     let page = programs.page("", "once", None).unwrap_or_default();
     std::fs::write(to, page).map_err(|error| CliError::file(to, error))?;
     let level = programs.look(|board| board.report.as_ref().map(|report| report.errors.level));
@@ -168,5 +168,5 @@ async fn serve(
         () = server::serve(listener, Arc::new(rooms), stopped) => {}
         () = programs.tell() => {}
     }
-    Ok(Verdict::Fine)
+    Ok(Verdict::Stopped)
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tower_quota::clock::Clock;
+use tower_quota::record::Reader;
 
 use super::board::Board;
-use super::line::Line;
 use super::page::{self, Frame, Section, View};
 
 /// So many programs are told apart.
@@ -48,6 +49,34 @@ pub(super) enum Refused {
     Many,
 }
 
+/// Lines that a program has written.
+pub(super) struct Lines<'a> {
+    pub(super) reader: &'a mut Reader,
+    /// They have come now, and were not there before anybody looked.
+    pub(super) is_new: bool,
+    /// The reader knows their numbers, because it reads all of the log.
+    pub(super) is_whole: bool,
+}
+
+/// What became of lines.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Taken {
+    lines: u64,
+    /// Those among them that made no sense.
+    skipped: u64,
+    /// What was wrong with the first of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+impl Taken {
+    pub(super) fn add(&mut self, more: Self) {
+        self.lines += more.lines;
+        self.skipped += more.skipped;
+        self.problem = self.problem.take().or(more.problem);
+    }
+}
+
 impl Programs {
     pub(super) fn new(view: View) -> Self {
         let programs = BTreeMap::from([(String::new(), Program::new())]);
@@ -80,20 +109,46 @@ impl Programs {
         Ok(())
     }
 
-    /// A program has written a line. It `is_new` unless it was there before anybody looked.
-    pub(super) fn take(&self, name: &str, line: Line, is_new: bool) {
-        let now = is_new.then(|| self.clock.wall());
-        self.change(name, |board| board.take(line, now));
+    /// Takes what a program has written and is not read yet.
+    pub(super) fn read(&self, name: &str, lines: &mut Lines<'_>) -> Taken {
+        let Lines {
+            reader,
+            is_new,
+            is_whole,
+        } = lines;
+        let mut taken = Taken::default();
+        let skipped = reader.unknown() + reader.torn();
+        for line in &mut **reader {
+            taken.lines += 1;
+            match line {
+                Ok(line) => {
+                    let now = is_new.then(|| self.clock.wall());
+                    self.change(name, |board| board.take(line.entry, now));
+                }
+                Err(error) => {
+                    let problem = match is_whole {
+                        true => error.to_string(),
+                        false => error.problem().to_owned(),
+                    };
+                    taken.skipped += 1;
+                    taken.problem.get_or_insert_with(|| problem.clone());
+                    self.change(name, |board| board.problem = Some(problem));
+                }
+            }
+        }
+        // The reader does not give these.
+        let silently = reader.unknown() + reader.torn() - skipped;
+        taken.lines += silently;
+        taken.skipped += silently;
+        if taken.skipped > 0 {
+            self.change(name, |board| board.skipped += taken.skipped);
+        }
+        taken
     }
 
-    /// A line made no sense.
-    pub(super) fn skip(&self, name: &str) {
-        self.change(name, |board| board.skipped += 1);
-    }
-
-    /// Something about the lines that people should know.
-    pub(super) fn note(&self, name: &str, note: String) {
-        self.change(name, |board| board.note = Some(note));
+    /// A program will write no more.
+    pub(super) fn ended(&self, name: &str) {
+        self.change(name, |board| board.has_ended = true);
     }
 
     fn change(&self, name: &str, change: impl FnOnce(&mut Board)) {

@@ -12,14 +12,14 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
-use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tower_quota::record::Reader;
 
 use super::body::Answer;
 use super::door::{Closed, Door};
-use super::line::{Line, Lines};
 use super::page;
-use super::programs::{Parts, Programs, Refused};
+use super::pieces::Pieces;
+use super::programs::{Lines, Parts, Programs, Refused, Taken};
 
 /// So many readers of news at a time.
 const READERS: usize = 32;
@@ -174,7 +174,7 @@ impl Rooms {
             return Err(too_much);
         }
         let (mut body, mut read) = (body, 0u64);
-        let (mut lines, mut taken) = (Lines::default(), Taken::default());
+        let (mut pieces, mut taken) = (Pieces::default(), Taken::default());
         loop {
             let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
             let Ok(next) = tokio::time::timeout(PATIENCE, next).await else {
@@ -189,45 +189,31 @@ impl Rooms {
             if read > LONGEST {
                 return Err(too_much);
             }
-            lines.feed(&piece, |line| taken.line(line, &self.programs, name));
+            if let Some(reader) = pieces.feed(&piece) {
+                taken.add(self.read(name, reader));
+            }
             // Readers want to be told meanwhile.
             tokio::task::yield_now().await;
         }
-        lines.finish(|line| taken.line(line, &self.programs, name));
+        taken.add(self.read(name, pieces.finish()));
         // It cannot fail: these are numbers and text.
         let json = serde_json::to_string(&taken).unwrap_or_default();
         Ok(whole(StatusCode::OK, "application/json", json + "\n"))
     }
 }
 
-const UNKNOWN: Closed = (StatusCode::NOT_FOUND, "No program of this name.\n");
-
-/// What became of lines that were posted.
-#[derive(Debug, Default, Serialize)]
-struct Taken {
-    lines: u64,
-    skipped: u64,
-    /// What was wrong with the first that was skipped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-}
-
-impl Taken {
-    fn line(&mut self, line: Option<&[u8]>, programs: &Programs, name: &str) {
-        self.lines += 1;
-        let problem = match line.map(Line::read) {
-            Some(Ok(Some(line))) => return programs.take(name, line, true),
-            Some(Ok(None)) => return,
-            Some(Err(problem)) => problem,
-            None => "is too long".to_owned(),
+impl Rooms {
+    fn read(&self, name: &str, mut reader: Reader) -> Taken {
+        let mut lines = Lines {
+            reader: &mut reader,
+            is_new: true,
+            is_whole: false,
         };
-        self.skipped += 1;
-        let number = self.lines;
-        self.problem
-            .get_or_insert_with(|| format!("line {number}: {problem}"));
-        programs.skip(name);
+        self.programs.read(name, &mut lines)
     }
 }
+
+const UNKNOWN: Closed = (StatusCode::NOT_FOUND, "No program of this name.\n");
 
 /// Sends what has changed since the reader was told last, all of it at first.
 async fn tell(

@@ -128,11 +128,15 @@ fn status(board: &Board, view: &View, now: SystemTime) -> Html {
             }
         }
     }
-    if board.skipped > 0 {
-        html!(out; " " (count(board.skipped)) " lines were skipped.");
+    if board.has_ended {
+        html!(out; " The log has ended.");
     }
-    if let Some(note) = &board.note {
-        html!(out; " " (note));
+    if board.skipped > 0 {
+        html!(out; " Lines skipped: " (count(board.skipped)));
+        if let Some(problem) = &board.problem {
+            html!(out; " (" (problem) ")");
+        }
+        html!(out; ".");
     }
     html!(out; "</p>");
     out
