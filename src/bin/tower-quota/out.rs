@@ -20,6 +20,8 @@ const HEADING: Style = Style::new().bold();
 pub(crate) enum Verdict {
     Fine,
     Warning,
+    /// Stopped with Ctrl-C.
+    Stopped,
 }
 
 /// Where answers go.
@@ -95,6 +97,12 @@ impl Out {
             writeln!(self.stream, "{}", line.trim_end())?;
         }
         Ok(())
+    }
+
+    /// Something beside the answer, on the error stream.
+    pub(crate) fn note(&mut self, text: &str) {
+        // There is nowhere left to say that this fails.
+        let _ = writeln!(anstream::AutoStream::auto(io::stderr()), "note: {text}");
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
@@ -187,4 +195,13 @@ pub(crate) fn percent(share: f64) -> String {
     }
     let sign = if percent < 0.0 { "-" } else { "" };
     format!("{sign}{} %", grouped(percent.abs().round() as u64))
+}
+
+/// Text from elsewhere without what steers a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |character: char| match character.is_control() {
+        true => '\u{fffd}',
+        false => character,
+    };
+    text.chars().map(shown).collect()
 }
