@@ -337,6 +337,12 @@ fn each_mistake_names_file_line_field_and_value() {
             "at",
             "\"5\"",
         ),
+        (
+            "[[sync]]\nname = \"a\"\nevery = \"1s\"\nover = \"24h\"\nreads = 90_000\n".to_owned(),
+            1,
+            "over",
+            "",
+        ),
         ("".to_owned(), 1, "[[sync]]", ""),
     ];
     for (text, line, field, value) in cases {
@@ -388,7 +394,7 @@ fn log_of(requests: &[(u64, u64, &str, u64)], days: u64) -> (Directory, PathBuf)
     for &(day, hour, route, count) in requests {
         for nth in 0..count {
             // Half a minute before the request ended, it was wanted; one of ten is a repeat.
-            let wanted = (day * 24 + hour) * 3_600 + 60 + nth % 3_000;
+            let wanted = (day * 24 + hour) * 3_600 + 60 + nth % 300;
             let at = BEGINS + wanted + 30;
             lines.entry(at).or_default().push(json!({
                 "at": at, "token": "0".repeat(31) + "1", "account": "0".repeat(31) + "2", "event": "request",
@@ -482,10 +488,10 @@ fn with_few_days_hours_are_drawn_at_their_time_of_day() {
 #[test]
 fn single_calls_of_a_log_that_could_leave_together_are_advice() {
     let single = "GET /crm/v3/objects/contacts/{}";
-    // 3,000 seconds with 70 each: as batches one call each.
-    let days: Vec<_> = (0..10).map(|day| (day, 8, single, 210_000 / 10)).collect();
+    // 300 seconds with 7 each: as batches one call each.
+    let days: Vec<_> = (0..10).map(|day| (day, 8, single, 2_100)).collect();
     let (_directory, file) = log_of(&days, 10);
-    let (code, text, _) = analyze_log(&file, &["--json", "--warn-below", "95"]);
+    let (code, text, _) = analyze_log(&file, &["--json", "--warn-below", "100"]);
     assert_eq!(code, Some(3));
     let answer: Value = serde_json::from_str(&text).unwrap();
     let advice = &answer["advice"][0];
@@ -493,8 +499,8 @@ fn single_calls_of_a_log_that_could_leave_together_are_advice() {
         (&advice["kind"], &advice["name"]),
         (&json!("batch"), &json!(single))
     );
-    near(&advice["calls_per_day"], 21_000.0 - 3_000.0);
-    near(&advice["p99_headroom"], 1.0 - 3_000.0 / 250_000.0);
+    near(&advice["calls_per_day"], 2_100.0 - 300.0);
+    near(&advice["p99_headroom"], 1.0 - 300.0 / 250_000.0);
 }
 
 #[test]

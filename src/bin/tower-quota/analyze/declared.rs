@@ -59,11 +59,7 @@ impl<'a> Declared<'a> {
             for start in starts(sync, random) {
                 let start = start + sync.jitter * random.f64();
                 let calls = sync.work.calls(factor(sync.vary, random));
-                let parts = if sync.over > 0.0 {
-                    (sync.over.ceil() as u64).min(calls.all()).max(1)
-                } else {
-                    1
-                };
+                let parts = sync.parts(calls.all());
                 for part in 0..parts {
                     // What runs into the next day stands for what has run into this one.
                     let at = (start + sync.over * part as f64 / parts as f64) % DAY;

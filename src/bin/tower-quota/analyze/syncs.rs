@@ -84,6 +84,11 @@ impl Sync {
         }
     }
 
+    /// At how many moments a run makes so many calls: one a second, as long as it lasts.
+    pub(super) fn parts(&self, calls: u64) -> u64 {
+        (self.over.ceil() as u64).min(calls).max(1)
+    }
+
     /// On average.
     pub(super) fn runs_per_day(&self) -> f64 {
         match &self.when {
@@ -300,6 +305,16 @@ fn check(written: Written, at: &Range<usize>) -> Result<Sync, Problem> {
     };
     if sync.runs_per_day() == 0.0 {
         let text = format!("sync {:?} never runs within its `hours`", sync.name);
+        return Err(Problem {
+            at: at.clone(),
+            text,
+        });
+    }
+    if sync.runs_per_day() * sync.parts(sync.work.calls(1.0).all()) as f64 > MOST_RUNS {
+        let text = format!(
+            "sync {:?} has too many runs that are spread `over` some time to be drawn",
+            sync.name
+        );
         return Err(Problem {
             at: at.clone(),
             text,
