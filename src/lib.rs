@@ -109,6 +109,7 @@
 //! | `hubspot` | yes | the HubSpot preset; includes `json` |
 //! | `json` | with `hubspot` | `trim::CursorPages`: trimming of JSON APIs that are paged by cursors |
 //! | `zones` | no | daily pools in named time zones (`Europe/Berlin`); asking HubSpot for the reset and the use of today |
+//! | `record` | no | [`record`]: a log of all events as JSON lines, and its reader |
 //! | `sim` | no | a quota-enforcing API to test against, in process and on a socket |
 //! | `redis` | no | `Quota::shared`: one quota for many processes, with slots that Redis or Valkey lends; needs Rust 1.88 |
 //! | `redis-tls` | no | the same over TLS |
@@ -131,10 +132,13 @@ pub mod hubspot;
 mod json;
 pub mod limit;
 mod macros;
+pub mod observe;
 #[cfg(feature = "json")]
 mod percent;
 pub mod plan;
 pub mod quota;
+#[cfg(feature = "record")]
+pub mod record;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod report;
@@ -146,6 +150,7 @@ pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod stack;
+mod tally;
 pub mod trim;
 
 pub use self::api::Api;
@@ -154,6 +159,7 @@ pub use self::batch::BatchLayer;
 pub use self::concurrency::AdaptiveConcurrencyLayer;
 pub use self::error::{BoxError, ConfigError, QuotaError};
 pub use self::limit::TokenLimitLayer;
+pub use self::observe::ObserveLayer;
 pub use self::quota::Quota;
 pub use self::search::{ClassBudgetLayer, SearchBudgetLayer};
 pub use self::trim::PayloadTrimLayer;

@@ -1,6 +1,6 @@
 //! What a caller can attach to a request, and how an API's routes are told apart.
 //!
-//! Extensions on the request: [`AccountId`], [`Deadline`], [`Idempotent`], [`Lane`], [`Token`], and [`RouteClass`] itself when the
+//! Extensions on the request: [`AccountId`], [`Attempt`], [`Deadline`], [`Idempotent`], [`Lane`], [`RouteName`], [`Token`], and [`RouteClass`] itself when the
 //! caller knows better than the path. [`Routes`] is what an API says about its paths; [`TokenSource`] says where a request
 //! carries its token.
 //!
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::BoxError;
 use crate::clock::Clock;
 use crate::core::{Fingerprint, Keys};
+use crate::event::Route;
 pub use crate::plan::Lane;
 use crate::plan::RouteClass;
 
@@ -296,6 +297,25 @@ impl TooHeavy {
     }
 }
 
+/// Request extension: what reports, events and metrics call the route of this request, instead of its method and path.
+///
+/// It must be one of a few, and must contain no id and no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RouteName(pub Route);
+
+impl From<&str> for RouteName {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+/// Request extension: how often the request has been sent, this time included. One without it is sent for the first time.
+///
+/// [`RetryAfterLayer`](crate::RetryAfterLayer) attaches it to repetitions; a program that repeats requests itself can do the same, so that
+/// events tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt(pub u32);
+
 /// What a request does at the server, which decides when it may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
@@ -325,6 +345,15 @@ pub trait Routes: Send + Sync + 'static {
 
     /// What the request does at the server.
     fn effect(&self, request: &RequestHead<'_>) -> Effect;
+
+    /// Whether a segment of a path is one of the API's own names (`crm`, `v3`, `objects`) and no id. Only names are shown in the
+    /// [`Route`] of reports, events and metrics; everything else becomes `{}`. If not said, nothing is a name.
+    ///
+    /// Called for each segment of each request, on the fast path. What it says yes to must be one of a few, whatever callers ask for.
+    fn is_name(&self, segment: &str) -> bool {
+        let _ = segment;
+        false
+    }
 }
 
 /// Routes of an API about which nothing is known: every path is [`RouteClass::General`], the method tells the effect.

@@ -23,25 +23,27 @@ use crate::batch::{Batch, BatchPolicy};
 use crate::body::Flat;
 use crate::concurrency::{AdaptiveConcurrency, Concurrency};
 use crate::limit::TokenLimit;
+use crate::observe::Observe;
 use crate::plan::{Limit, Plan, Rule};
 use crate::quota::DEFAULT_MAX_WAIT;
 use crate::request::RequestHead;
 use crate::search::ClassBudget;
 use crate::trim::{PayloadTrim, TrimPolicy};
 use crate::{
-    AdaptiveConcurrencyLayer, BatchLayer, ConfigError, PayloadTrimLayer, Quota, RetryAfterLayer,
-    SearchBudgetLayer, TokenLimitLayer,
+    AdaptiveConcurrencyLayer, BatchLayer, ConfigError, ObserveLayer, PayloadTrimLayer, Quota,
+    RetryAfterLayer, SearchBudgetLayer, TokenLimitLayer,
 };
 
 /// What [`StackLayer`] makes of a service.
-pub type Stack<S> = PayloadTrim<RetryAfter<ClassBudget<TokenLimit<AdaptiveConcurrency<Flat<S>>>>>>;
+pub type Stack<S> =
+    PayloadTrim<RetryAfter<ClassBudget<TokenLimit<AdaptiveConcurrency<Observe<Flat<S>>>>>>>;
 
 /// What [`BatchedStackLayer`] makes of a service.
 pub type BatchedStack<S> = Batch<Stack<Flat<S>>>;
 
 /// The layers of this crate in their right order, with their defaults: [`PayloadTrimLayer`] outside, which does nothing until it is
 /// told [what to trim](Self::trim), then [`RetryAfterLayer`], [`SearchBudgetLayer`] and [`TokenLimitLayer`],
-/// [`AdaptiveConcurrencyLayer`] inside. [`batch`](Self::batch) puts [`BatchLayer`] around them.
+/// [`AdaptiveConcurrencyLayer`], and [`ObserveLayer`] inside. [`batch`](Self::batch) puts [`BatchLayer`] around them.
 ///
 /// Clones share what was learnt of the concurrency that each token bears and of the sizes that work, so make one and clone it.
 ///
@@ -55,6 +57,7 @@ pub struct StackLayer {
     search_budget: SearchBudgetLayer,
     token_limit: TokenLimitLayer,
     concurrency: AdaptiveConcurrencyLayer,
+    observe: ObserveLayer,
 }
 
 impl StackLayer {
@@ -68,6 +71,7 @@ impl StackLayer {
             search_budget: SearchBudgetLayer::new(quota),
             token_limit: TokenLimitLayer::new(quota),
             concurrency: AdaptiveConcurrencyLayer::new(quota).max(max_concurrency(quota.plan())),
+            observe: ObserveLayer::new(quota),
         }
     }
 
@@ -161,7 +165,7 @@ impl<S> Layer<S> for StackLayer {
     fn layer(&self, inner: S) -> Self::Service {
         let limited = self
             .token_limit
-            .layer(self.concurrency.layer(Flat::new(inner)));
+            .layer(self.concurrency.layer(self.observe.layer(Flat::new(inner))));
         let repeated = self.retry_after.layer(self.search_budget.layer(limited));
         self.trim.layer(repeated)
     }

@@ -13,8 +13,8 @@ use tower_service::Service;
 use super::policy::{Attempts, Policy, Verdict};
 use crate::body::{HeldBody, Hold, Peek, PeekBody};
 use crate::event::{EventKind, Whose};
-use crate::quota::{Acquire, Patience, Provisional, Quota, Ticket};
-use crate::request::{RequestHead, TooHeavy};
+use crate::quota::{Acquire, Patience, Provisional, Quota, Ticket, Waited};
+use crate::request::{Attempt, RequestHead, TooHeavy};
 use crate::signal::{Outcome, ResponseHead, Signals};
 use crate::{BoxError, QuotaError};
 
@@ -122,10 +122,11 @@ where
                     ready!(alarm.as_mut().poll(cx));
                     original.gate()
                 }
-                StateProj::Gate { acquire } => match ready!(Pin::new(acquire).poll(cx)) {
+                StateProj::Gate { acquire } => match ready!(Pin::new(&mut *acquire).poll(cx)) {
                     Ok(permit) => {
                         if let Some(parts) = &mut original.parts {
                             permit.note_parking(&mut parts.extensions);
+                            acquire.note_wait(&mut parts.extensions);
                         }
                         Step::Ready
                     }
@@ -242,14 +243,21 @@ impl<B: Body, RB: Body> Original<B, RB> {
     /// The request for the next attempt; the original is kept while there may be a further one.
     fn next_request(&mut self) -> Option<Request<HeldBody<B>>> {
         self.attempt += 1;
-        if self.attempt < self.policy.max_attempts {
-            if let Some(body) = self.body.as_ref().and_then(HeldBody::again) {
-                return Some(Request::from_parts(self.parts.clone()?, body));
-            }
+        let again = match self.attempt < self.policy.max_attempts {
+            true => self.body.as_ref().and_then(HeldBody::again),
+            false => None,
+        };
+        // Without one it is the last attempt; the parts are still wanted to tell whose limits it used.
+        let body = again.or_else(|| self.body.take())?;
+        let mut parts = self.parts.clone()?;
+        if self.attempt > 1 {
+            parts.extensions.insert(Attempt(self.attempt));
         }
-        // The last attempt for which there is a body; the parts are still wanted to tell whose limits it used.
-        let body = self.body.take()?;
-        Some(Request::from_parts(self.parts.clone()?, body))
+        // What this attempt has waited, the next one has not.
+        if parts.extensions.get::<Waited>().is_some() {
+            self.parts.as_mut()?.extensions.remove::<Waited>();
+        }
+        Some(Request::from_parts(parts, body))
     }
 
     /// What somebody further outside answers by asking for less: to ask the same again would only take as long again.
@@ -258,7 +266,7 @@ impl<B: Body, RB: Body> Original<B, RB> {
     }
 
     fn can_repeat(&self) -> bool {
-        self.body.is_some()
+        self.body.is_some() && self.quota().enforces()
     }
 
     fn answered(&mut self, response: Response<RB>) -> Step<RB> {

@@ -12,7 +12,7 @@ use super::Release;
 use super::evidence;
 use super::permit::{Enter, Permit};
 use crate::BoxError;
-use crate::quota::{Acquire, Delayed};
+use crate::quota::{Acquire, Delayed, Waited};
 use crate::request::TooHeavy;
 
 pin_project! {
@@ -115,8 +115,11 @@ where
                                 // Nobody keeps the inner service reserved while he waits.
                                 *inner = inner.clone();
                                 state.set(State::Paused { paused });
-                            } else if let Some((mut inner, request)) = call.take() {
+                            } else if let Some((mut inner, mut request)) = call.take() {
                                 *heavy = request.extensions().get().copied();
+                                if let Some(permit) = permit {
+                                    Waited::add(permit.waited(), request.extensions_mut());
+                                }
                                 let future = inner.call(request);
                                 state.set(State::Sent { future });
                             }

@@ -30,7 +30,7 @@ impl AdaptiveConcurrencyLayer {
         let setup = Setup::default();
         let bounds = setup.settings.bounds;
         Self {
-            shared: Arc::new(Shared::new(quota.clone(), setup)),
+            shared: Shared::new(quota.clone(), setup),
             start: bounds.start(),
             min: bounds.min(),
             max: bounds.max(),
@@ -102,7 +102,7 @@ impl AdaptiveConcurrencyLayer {
         let mut setup = self.shared.setup;
         change(&mut setup);
         Self {
-            shared: Arc::new(Shared::new(self.shared.quota.clone(), setup)),
+            shared: Shared::new(self.shared.quota.clone(), setup),
             ..self
         }
     }

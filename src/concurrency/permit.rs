@@ -60,13 +60,27 @@ impl Enter {
         self.patience = self.patience.park();
     }
 
+    fn permit(&self, place: Option<Place>) -> Permit {
+        Permit {
+            shared: self.shared.clone(),
+            ticket: self.ticket,
+            patience: self.patience.no_later(self.deadline),
+            began: self.began,
+            place,
+        }
+    }
+
     fn poll_turn(&mut self, cx: &Context<'_>) -> Option<Turn> {
         let token = self.ticket.keys.token;
         let lane = self.ticket.lane;
         match std::mem::replace(&mut self.state, State::Done) {
             State::New => Some(self.shared.crowds(|crowds, now| {
                 self.began.get_or_insert(now);
-                self.deadline = self.patience.ends(now);
+                self.deadline = match self.shared.quota.enforces() {
+                    true => self.patience.ends(now),
+                    // Whoever cannot go at once goes all the same, and that is told.
+                    false => now,
+                };
                 match crowds.enter(now, token, lane, self.age, self.deadline) {
                     Turn::Waiting { waiter, .. } => crowds.poll(now, waiter, Some(cx.waker())),
                     turn => turn,
@@ -88,14 +102,10 @@ impl Future for Enter {
         let this = self.get_mut();
         loop {
             let until = match this.poll_turn(cx) {
-                Some(Turn::Granted(place)) => {
-                    return Poll::Ready(Ok(Permit {
-                        shared: this.shared.clone(),
-                        ticket: this.ticket,
-                        patience: this.patience.no_later(this.deadline),
-                        began: this.began,
-                        place: Some(place),
-                    }));
+                Some(Turn::Granted(place)) => return Poll::Ready(Ok(this.permit(Some(place)))),
+                Some(Turn::Denied(_)) if !this.shared.quota.enforces() => {
+                    this.shared.quota.tell_would_wait(&this.ticket, NAME);
+                    return Poll::Ready(Ok(this.permit(None)));
                 }
                 Some(Turn::Denied(reason)) => {
                     let quota = &this.shared.quota;

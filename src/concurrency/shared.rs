@@ -1,12 +1,12 @@
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use crate::Quota;
-use crate::core::Tick;
 use crate::core::concurrency::{Concurrency, Crowds, Settings};
+use crate::core::{Fingerprint, Tick};
 use crate::event::{EventKind, Whose};
-use crate::quota::DEFAULT_MAX_WAIT;
+use crate::quota::{Crowded, DEFAULT_MAX_WAIT};
 use crate::request::RequestHead;
 
 /// When a request ceases to count as in flight.
@@ -46,13 +46,23 @@ pub(super) struct Shared {
     crowds: Mutex<Crowds>,
 }
 
+impl Crowded for Shared {
+    fn concurrency_of(&self, token: Fingerprint) -> Option<Concurrency> {
+        self.crowds(|crowds, now| crowds.known(now, token))
+    }
+}
+
 impl Shared {
-    pub(super) fn new(quota: Quota, setup: Setup) -> Self {
-        Self {
+    pub(super) fn new(quota: Quota, setup: Setup) -> Arc<Self> {
+        let shared = Arc::new(Self {
             quota,
             setup,
             crowds: Mutex::new(Crowds::new(setup.settings)),
-        }
+        });
+        // Named before it is handed over, because only so does it become one of any kind.
+        let crowded: Weak<Self> = Arc::downgrade(&shared);
+        shared.quota.ask_for_concurrency(crowded);
+        shared
     }
 
     /// Runs `change`, then tells and wakes whom it concerns. Time is read before the lock is taken.

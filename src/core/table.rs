@@ -37,6 +37,8 @@ pub struct Usage {
     pub waiting: u32,
     /// Until when nobody sends under this limit, its token or its account.
     pub paused_until: Option<Tick>,
+    /// How long it is until a daily pool is filled again; `None` for other limits.
+    pub resets_in: Option<Duration>,
 }
 
 #[derive(Debug)]

@@ -411,6 +411,37 @@ impl Level {
 }
 
 impl EventKind {
+    /// The names of all kinds.
+    #[cfg(feature = "record")]
+    pub(crate) const NAMES: [&'static str; 26] = [
+        "request",
+        "rate_limited",
+        "recovered",
+        "paused",
+        "resumed",
+        "daily_exhausted",
+        "daily_resumed",
+        "limit_learned",
+        "foreign_use",
+        "credit_halved",
+        "concurrency_changed",
+        "repeated",
+        "denied",
+        "would_wait",
+        "error_share",
+        "too_heavy",
+        "heavy_hint",
+        "trimmed",
+        "trim_failed",
+        "batched",
+        "batch_limit",
+        "store_failed",
+        "store_gone",
+        "store_back",
+        "pause_shared",
+        "missed",
+    ];
+
     /// Its name: the last part of the target of its `tracing` event, and `event` in a log.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -441,5 +472,19 @@ impl EventKind {
             Self::PauseShared { .. } => "pause_shared",
             Self::Missed { .. } => "missed",
         }
+    }
+}
+
+#[cfg(all(test, feature = "record"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_read_by_its_name() {
+        let unknown = serde_json::from_str::<EventKind>(r#"{"event":"?"}"#);
+        let message = unknown.unwrap_err().to_string();
+        // Every second piece stands between backticks, and the first is the unknown name.
+        let known = message.split('`').skip(1).step_by(2).skip(1);
+        assert_eq!(known.collect::<Vec<_>>(), EventKind::NAMES);
     }
 }

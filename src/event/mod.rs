@@ -49,6 +49,8 @@ use std::time::SystemTime;
 
 pub use self::kind::{Ending, EventKind, Level};
 pub use self::route::Route;
+#[cfg(feature = "record")]
+pub(crate) use self::stream::EVENTS_WITH_REQUESTS;
 pub use self::stream::Events;
 pub(crate) use self::stream::Hub;
 use crate::core::{Fingerprint, Keys};

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 /// So many events are kept for a reader who is slow.
 const EVENTS: usize = 1_024;
 /// The same with those about single requests.
-const EVENTS_WITH_REQUESTS: usize = 16_384;
+pub(crate) const EVENTS_WITH_REQUESTS: usize = 16_384;
 
 /// Where events are given in.
 #[derive(Debug, Default)]
@@ -32,14 +32,10 @@ impl Hub {
         Events::new(&self.with_requests, EVENTS_WITH_REQUESTS, clock)
     }
 
-    /// Whether anybody reads, which says whether an event need be made.
-    pub(crate) fn is_read(&self) -> bool {
-        is_read(&self.events) || self.wants_requests()
-    }
-
     /// Whether anybody reads those about single requests.
     pub(crate) fn wants_requests(&self) -> bool {
-        is_read(&self.with_requests)
+        let sender = self.with_requests.get();
+        sender.is_some_and(|sender| sender.receiver_count() > 0)
     }
 
     pub(crate) fn send(&self, event: QuotaEvent) {
@@ -56,12 +52,6 @@ impl Hub {
             (None, None) => {}
         }
     }
-}
-
-fn is_read(sender: &OnceLock<Sender<QuotaEvent>>) -> bool {
-    sender
-        .get()
-        .is_some_and(|sender| sender.receiver_count() > 0)
 }
 
 /// The events of a [`Quota`](crate::Quota), in the order in which they happened.

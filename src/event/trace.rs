@@ -55,7 +55,7 @@ impl QuotaEvent {
                 daily_remaining,
             } => tracing::warn!(
                 target: "tower_quota::rate_limited",
-                limit = %limit,
+                limit = &**limit,
                 token,
                 account,
                 class = %class,
@@ -88,7 +88,7 @@ impl QuotaEvent {
                 lasts,
             } => tracing::warn!(
                 target: "tower_quota::paused",
-                limit = %limit,
+                limit = &**limit,
                 token,
                 account,
                 class = %class,
@@ -97,20 +97,20 @@ impl QuotaEvent {
             ),
             EventKind::Resumed { limit, after } => tracing::info!(
                 target: "tower_quota::resumed",
-                limit = %limit,
+                limit = &**limit,
                 token,
                 account,
                 seconds = after.as_secs_f64(),
             ),
             EventKind::DailyExhausted { limit, lasts } => tracing::warn!(
                 target: "tower_quota::daily_exhausted",
-                limit = %limit,
+                limit = &**limit,
                 account,
                 seconds = lasts.as_secs_f64(),
             ),
             EventKind::DailyResumed { limit, after } => tracing::info!(
                 target: "tower_quota::daily_resumed",
-                limit = %limit,
+                limit = &**limit,
                 account,
                 seconds = after.as_secs_f64(),
             ),
@@ -120,7 +120,7 @@ impl QuotaEvent {
                 learned,
             } => tracing::info!(
                 target: "tower_quota::limit_learned",
-                limit = %limit,
+                limit = &**limit,
                 token,
                 account,
                 planned,
@@ -128,7 +128,7 @@ impl QuotaEvent {
             ),
             EventKind::ForeignUse { limit, requests } => tracing::info!(
                 target: "tower_quota::foreign_use",
-                limit = %limit,
+                limit = &**limit,
                 token,
                 account,
                 known = requests.is_some(),
@@ -136,7 +136,7 @@ impl QuotaEvent {
             ),
             EventKind::CreditHalved { limit, percent } => tracing::info!(
                 target: "tower_quota::credit_halved",
-                limit = %limit,
+                limit = &**limit,
                 token,
                 percent,
             ),
@@ -145,7 +145,7 @@ impl QuotaEvent {
                 token,
                 from,
                 to,
-                reason = %reason,
+                reason = &**reason,
             ),
             EventKind::Repeated {
                 class,
@@ -167,16 +167,16 @@ impl QuotaEvent {
                 retry_after,
             } => tracing::debug!(
                 target: "tower_quota::denied",
-                limit = %limit,
+                limit = &**limit,
                 token,
                 account,
                 class = %class,
-                reason = %reason,
+                reason = &**reason,
                 retry_after = retry_after.as_secs_f64(),
             ),
             EventKind::WouldWait { limit, class } => tracing::debug!(
                 target: "tower_quota::would_wait",
-                limit = %limit,
+                limit = &**limit,
                 token,
                 account,
                 class = %class,
@@ -206,7 +206,7 @@ impl QuotaEvent {
             }
             EventKind::PauseShared { limit, lasts } => tracing::info!(
                 target: "tower_quota::pause_shared",
-                limit = %limit,
+                limit = &**limit,
                 token,
                 account,
                 seconds = lasts.as_secs_f64(),
@@ -242,7 +242,7 @@ fn trace_of_layer(kind: &EventKind, account: Option<DisplayValue<Fingerprint>>) 
             target: "tower_quota::heavy_hint",
             account,
             route = %route,
-            hint = %hint,
+            hint = &**hint,
         ),
         EventKind::Trimmed {
             route,

@@ -45,6 +45,7 @@ mod batch;
 mod body;
 mod calls;
 mod json;
+mod names;
 mod routes;
 mod signals;
 mod tier;

@@ -1,5 +1,6 @@
 use http::Method;
 
+use super::names;
 use super::{DAILY_ONLY, EXEMPT, OAUTH};
 use crate::percent;
 use crate::plan::RouteClass;
@@ -28,7 +29,12 @@ pub struct HubspotRoutes;
 
 impl Routes for HubspotRoutes {
     fn class(&self, request: &RequestHead<'_>) -> RouteClass {
-        class(request.method, &Path::new(request.uri.path()))
+        let path = request.uri.path();
+        // Most requests are of these, and every layer asks.
+        if *request.method != Method::POST && path.starts_with("/crm/v3/objects/") {
+            return RouteClass::General;
+        }
+        class(request.method, &Path::new(path))
     }
 
     fn effect(&self, request: &RequestHead<'_>) -> Effect {
@@ -44,6 +50,10 @@ impl Routes for HubspotRoutes {
             }
             ref method => Effect::of_method(method),
         }
+    }
+
+    fn is_name(&self, segment: &str) -> bool {
+        names::is_name(segment)
     }
 }
 

@@ -93,10 +93,11 @@ where
         loop {
             // Each state is set where it is made: to hand it around would move all of it.
             let answer = match state.as_mut().project() {
-                StateProj::Admit { acquire } => match ready!(Pin::new(acquire).poll(cx)) {
+                StateProj::Admit { acquire } => match ready!(Pin::new(&mut *acquire).poll(cx)) {
                     Ok(granted) => {
                         if let Some((_, request)) = call {
                             granted.note_parking(request.extensions_mut());
+                            acquire.note_wait(request.extensions_mut());
                         }
                         *permit = Some(granted);
                         state.set(State::Ready);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::{Extensions, Request, Response};
 
 use super::alarm::Alarm;
-use super::{Parked, Patience, Quota, Reserved, Ticket};
-use crate::core::{self, Admission, Progress, Tick, WaiterId};
+use super::{Parked, Patience, Quota, Reserved, Ticket, Waited};
+use crate::core::{self, Admission, Denial, Progress, Tick, WaiterId};
 use crate::error::QuotaError;
 use crate::request::RequestHead;
 use crate::signal::{Outcome, Signals};
@@ -41,6 +41,8 @@ pub(crate) struct Acquire {
     patience: Patience,
     /// Known when the wait begins.
     limits: core::Patience,
+    /// When the wait began, if it had to wait.
+    began: Option<Tick>,
     state: State,
     alarm: Alarm,
 }
@@ -85,8 +87,16 @@ impl Acquire {
             wanted: Wanted::Slots,
             patience,
             limits: Tick::NEVER.into(),
+            began: None,
             state: State::New,
             alarm: Alarm::default(),
+        }
+    }
+
+    /// Tells the layers further inside how long it has waited, now that it is over.
+    pub(crate) fn note_wait(&self, extensions: &mut Extensions) {
+        if let Some(began) = self.began {
+            Waited::add(self.quota.now().since(began), extensions);
         }
     }
 
@@ -111,7 +121,7 @@ impl Acquire {
         let pauses = quota.pauses();
         match acquire.ask() {
             Admission::Granted(permit) => Ok(Some(acquire.granted(permit, Some(pauses)))),
-            Admission::Denied(denial) => Err(quota.error(&ticket, denial)),
+            Admission::Denied(denial) => acquire.denied(denial).map(Some),
             Admission::Waiting(waiter) => {
                 acquire.state = State::Waiting(waiter);
                 Ok(None)
@@ -123,6 +133,10 @@ impl Acquire {
         let Ticket {
             keys, class, lane, ..
         } = self.ticket;
+        if !self.quota.enforces() {
+            // What cannot go at once is told, and goes all the same.
+            self.patience = Patience::NONE;
+        }
         self.quota.ledger(|ledger, now| {
             self.limits = self.patience.starting(now.tick);
             match self.wanted {
@@ -133,13 +147,27 @@ impl Acquire {
     }
 
     fn granted(&self, permit: core::Permit, pauses: Option<u64>) -> Permit {
+        self.permit(Some(permit), pauses)
+    }
+
+    /// In shadow mode a permit without slots.
+    fn denied(&self, denial: Denial) -> Result<Permit, QuotaError> {
+        if self.quota.enforces() {
+            return Err(self.quota.error(&self.ticket, denial));
+        }
+        let limit = self.quota.subject_name(denial.subject);
+        self.quota.tell_would_wait(&self.ticket, limit);
+        Ok(self.permit(None, None))
+    }
+
+    fn permit(&self, inner: Option<core::Permit>, pauses: Option<u64>) -> Permit {
         Permit {
             quota: self.quota.clone(),
             ticket: self.ticket,
             patience: self.patience,
             limits: self.limits,
             pauses,
-            inner: Some(permit),
+            inner,
         }
     }
 }
@@ -156,10 +184,11 @@ impl Future for Acquire {
                 Admission::Granted(permit) => {
                     return Poll::Ready(Ok(this.granted(permit, Some(pauses))));
                 }
-                Admission::Denied(denial) => {
-                    return Poll::Ready(Err(this.quota.error(&this.ticket, denial)));
+                Admission::Denied(denial) => return Poll::Ready(this.denied(denial)),
+                Admission::Waiting(waiter) => {
+                    this.began = Some(this.quota.now());
+                    this.state = State::Waiting(waiter);
                 }
-                Admission::Waiting(waiter) => this.state = State::Waiting(waiter),
             }
         }
         loop {
@@ -174,9 +203,7 @@ impl Future for Acquire {
                 .ledger(|ledger, now| ledger.poll(now, waiter, Some(cx.waker())))
             {
                 Progress::Granted(permit) => return Poll::Ready(Ok(this.granted(permit, None))),
-                Progress::Denied(denial) => {
-                    return Poll::Ready(Err(this.quota.error(&this.ticket, denial)));
-                }
+                Progress::Denied(denial) => return Poll::Ready(this.denied(denial)),
                 Progress::Waiting { waiter, until } => {
                     this.state = State::Waiting(waiter);
                     until.unwrap_or(Tick::NEVER)
@@ -246,7 +273,7 @@ impl Permit {
         let Some(permit) = &mut self.inner else {
             return Ok(());
         };
-        if self.pauses == Some(self.quota.pauses()) {
+        if self.pauses == Some(self.quota.pauses()) || !self.quota.enforces() {
             // No pause has begun since: the ledger need not be asked.
             let now = self.quota.now();
             permit.mark_sent(now);
@@ -262,6 +289,7 @@ impl Permit {
             self.inner = None;
             let mut acquire = Acquire::slots(self.quota.clone(), self.ticket, self.patience);
             acquire.limits = limits;
+            acquire.began = self.ticket.sent;
             acquire.state = State::Waiting(waiter);
             Box::new(acquire)
         })

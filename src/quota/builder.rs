@@ -8,9 +8,11 @@ use super::{DailyExhausted, Quota, Shared, admitted, daily};
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Guard, Ledger};
+use crate::error::ConfigError;
 use crate::event::Hub;
-use crate::plan::{Assumed, ColdStart, Rule};
+use crate::plan::{Assumed, ColdStart, Rule, Zone};
 use crate::request::TokenSource;
+use crate::tally::{Tally, Thresholds};
 
 /// Collects what differs from the defaults of a [`Quota`]; made by [`Quota::builder`].
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct QuotaBuilder {
     cold_start: Option<ColdStart>,
     max_waiting: Option<u32>,
     daily_exhausted: DailyExhausted,
+    thresholds: Thresholds,
+    enforce: bool,
     #[cfg(feature = "redis")]
     pub(super) shared: Option<crate::redis::RedisLedger>,
 }
@@ -38,6 +42,8 @@ impl QuotaBuilder {
             cold_start: None,
             max_waiting: None,
             daily_exhausted: DailyExhausted::default(),
+            thresholds: Thresholds::default(),
+            enforce: true,
             #[cfg(feature = "redis")]
             shared: None,
         }
@@ -100,6 +106,48 @@ impl QuotaBuilder {
         self
     }
 
+    /// Sets from which share of error responses among the requests of a day on it is told that somebody must know
+    /// ([`ErrorShare`](crate::event::EventKind::ErrorShare)): `warn` and `breach`, from 0 to 1, and with how many requests of the day at least; 0.03,
+    /// 0.05 and 100 at first, because HubSpot and others bear 5 %. Each is told once, and once more when the share has fallen below
+    /// nine tenths of it or a new day begins. [`ObserveLayer`](crate::ObserveLayer) counts.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] when a share is not from 0 to 1, or `warn` is larger than `breach`.
+    pub fn error_share(
+        mut self,
+        warn: f64,
+        breach: f64,
+        least_requests: u64,
+    ) -> Result<Self, ConfigError> {
+        for (field, share) in [("warn", warn), ("breach", breach)] {
+            if !(0.0..=1.0).contains(&share) {
+                let field = format!("error share: {field}");
+                return Err(ConfigError::new(
+                    field,
+                    format!("must be from 0 to 1, is {share}"),
+                ));
+            }
+        }
+        if warn > breach {
+            let problem = format!("must not be larger than breach ({breach}), is {warn}");
+            return Err(ConfigError::new("error share: warn", problem));
+        }
+        self.thresholds = Thresholds {
+            warn,
+            breach,
+            least_requests,
+        };
+        Ok(self)
+    }
+
+    /// Sets whether requests are held up where they must be; `true` at first. See [`Quota::set_enforce`].
+    #[must_use]
+    pub fn enforce(mut self, enforce: bool) -> Self {
+        self.enforce = enforce;
+        self
+    }
+
     /// Makes the handle.
     pub fn build(self) -> Quota {
         let mut ledger = Ledger::new(self.api.plan());
@@ -128,6 +176,16 @@ impl QuotaBuilder {
                 ledger.set_first_window(now, index, first);
             }
         }
+        let zones = self
+            .api
+            .plan()
+            .limits()
+            .iter()
+            .filter_map(|limit| match limit.rule() {
+                Rule::Calendar { zone, .. } => Some(zone.clone()),
+                Rule::Rolling { .. } => None,
+            });
+        let zone = zones.into_iter().next().unwrap_or(Zone::UTC);
         static QUOTAS: AtomicU64 = AtomicU64::new(0);
         let number = QUOTAS.fetch_add(1, Ordering::Relaxed);
         let quota = Quota(Arc::new(Shared {
@@ -147,6 +205,9 @@ impl QuotaBuilder {
             has_seen_others: AtomicBool::new(false),
             shared_classes: admitted::Shared::default(),
             hub: Hub::default(),
+            tally: Mutex::new(Tally::new(zone, self.thresholds)),
+            crowds: Mutex::default(),
+            enforces: AtomicBool::new(self.enforce),
             #[cfg(feature = "redis")]
             lent: self.shared.is_some().then(shared::Lent::new),
         }));

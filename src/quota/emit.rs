@@ -20,7 +20,14 @@ impl Quota {
 
     /// Tells `tracing`, and whoever reads the events.
     pub(crate) fn emit(&self, whose: impl Into<Whose>, kind: EventKind) {
-        let event = QuotaEvent::new(self.0.clock.wall(), whose.into(), kind);
+        let wall = self.0.clock.wall();
+        let cleared = match kind {
+            EventKind::Denied { .. } => self.tally().denied(wall),
+            EventKind::WouldWait { .. } => self.tally().would_wait(wall),
+            _ => None,
+        };
+        self.tell_level(cleared);
+        let event = QuotaEvent::new(wall, whose.into(), kind);
         event.trace();
         self.0.hub.send(event);
     }

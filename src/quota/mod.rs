@@ -28,14 +28,16 @@ mod emit;
 mod note;
 mod observe;
 mod patience;
+mod report;
 mod reserved;
 #[cfg(feature = "redis")]
 mod shared;
+mod tell;
 
 use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 pub(crate) use self::acquire::{Acquire, Delayed, Ending, Permit};
@@ -48,9 +50,11 @@ use self::daily::Parked;
 pub(crate) use self::note::Provisional;
 pub use self::observe::PlanCheck;
 pub(crate) use self::patience::Patience;
+pub(crate) use self::report::Crowded;
 pub(crate) use self::reserved::Reserved;
 #[cfg(feature = "redis")]
 pub(crate) use self::shared::Borrower;
+pub(crate) use self::tell::{Sent, Waited};
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, DenialReason, Keys, Ledger, Now, Subject, Tick, Usage};
@@ -58,12 +62,26 @@ use crate::error::{ConfigError, QuotaError};
 use crate::event::{EventKind, Hub};
 use crate::plan::{Lane, Limit, Plan, Reserve, RouteClass, Rule};
 use crate::request::{Effect, Fingerprinter, RequestHead, TokenSource};
+use crate::tally::Tally;
 
 /// A plan and its ledger behind one cheap handle.
 ///
 /// Clones share the ledger. See the [module docs](crate::quota) for what it is for.
 #[derive(Clone)]
 pub struct Quota(Arc<Shared>);
+
+/// A handle that does not keep the quota alive.
+#[cfg(feature = "record")]
+#[derive(Clone)]
+pub(crate) struct WeakQuota(std::sync::Weak<Shared>);
+
+#[cfg(feature = "record")]
+impl WeakQuota {
+    /// `None` when the last other handle is gone.
+    pub(crate) fn upgrade(&self) -> Option<Quota> {
+        self.0.upgrade().map(Quota)
+    }
+}
 
 struct Shared {
     /// Tells this quota from all others of the process.
@@ -85,6 +103,11 @@ struct Shared {
     /// What several layers may govern, so that the first must tell the others.
     shared_classes: admitted::Shared,
     hub: Hub,
+    tally: Mutex<Tally>,
+    /// Those who know how many requests are in flight.
+    crowds: Mutex<Vec<Weak<dyn Crowded>>>,
+    /// Whether requests are held up where they must be.
+    enforces: AtomicBool,
     /// There if a store lends the slots.
     #[cfg(feature = "redis")]
     lent: Option<Arc<shared::Lent>>,
@@ -221,6 +244,22 @@ impl Quota {
         self.ledger(|ledger, _| ledger.cells())
     }
 
+    /// Sets whether requests are held up where they must be; so it is at first. With `false` the quota is in shadow mode: nothing is
+    /// held up or sent again, and what would have waited is [told](crate::event::EventKind::WouldWait) and counted
+    /// ([`Counts::would_wait`](crate::report::Counts::would_wait)). It lets a program that works see what the layers would do before they
+    /// do it.
+    ///
+    /// What is sent although it would have waited takes no slot, so shadow mode tells how often a request found none, and not how long
+    /// the line would have become.
+    pub fn set_enforce(&self, enforce: bool) {
+        self.0.enforces.store(enforce, Ordering::Relaxed);
+    }
+
+    /// Whether requests are held up where they must be.
+    pub fn enforces(&self) -> bool {
+        self.0.enforces.load(Ordering::Relaxed)
+    }
+
     /// Ends all pauses of the token and account of `request`: for an operator who knows better than the server.
     pub fn resume<'a>(&self, request: impl Into<RequestHead<'a>>) {
         let keys = self.keys(request.into());
@@ -233,6 +272,7 @@ impl Quota {
                 ledger.resume(now, keys, subject);
             }
         });
+        self.tell_end_of_pauses(keys);
     }
 }
 
@@ -309,14 +349,19 @@ impl Quota {
         Tick::from(self.0.clock.elapsed())
     }
 
+    #[cfg(feature = "record")]
+    pub(crate) fn downgrade(&self) -> WeakQuota {
+        WeakQuota(Arc::downgrade(&self.0))
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.clock
     }
 
-    /// Whether anything at all may be paused.
+    /// Whether anything at all may be held up by a pause.
     pub(crate) fn may_be_paused(&self) -> bool {
         let last = self.0.last_pause.load(Ordering::Acquire);
-        last > 0 && Duration::from_millis(last) > self.0.clock.elapsed()
+        last > 0 && self.enforces() && Duration::from_millis(last) > self.0.clock.elapsed()
     }
 
     pub(crate) fn error(&self, ticket: &Ticket, denial: Denial) -> QuotaError {

@@ -276,6 +276,9 @@ pub struct ConcurrencyReport {
     pub last_change: Option<Cow<'static, str>>,
 }
 
+/// The length of an [`Interval`]: five minutes.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(5 * 60);
+
 /// What became of the requests of five minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]

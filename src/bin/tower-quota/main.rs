@@ -11,6 +11,7 @@ mod logs;
 mod out;
 mod replay;
 mod simulate;
+mod span;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
     match done {
         Ok(Verdict::Fine) => ExitCode::SUCCESS,
         Ok(Verdict::Warning) => ExitCode::from(3),
+        Ok(Verdict::Stopped) => ExitCode::from(130),
         // Whoever reads has had enough, as `head` does.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS

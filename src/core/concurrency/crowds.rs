@@ -222,17 +222,20 @@ impl Crowds {
 
     /// How many requests of `token` are in flight, and how many may be.
     pub fn concurrency(&self, now: Tick, token: Fingerprint) -> Concurrency {
+        self.known(now, token).unwrap_or(Concurrency {
+            limit: self.settings.bounds.start,
+            in_flight: 0,
+            waiting: 0,
+            last_change: None,
+        })
+    }
+
+    /// The same; `None` for a token that is not remembered.
+    pub fn known(&self, now: Tick, token: Fingerprint) -> Option<Concurrency> {
         let is_it = |id: &u32| self.crowds[*id as usize].token == token;
-        let Some(id) = self.index.find(token.low(), is_it) else {
-            return Concurrency {
-                limit: self.settings.bounds.start,
-                in_flight: 0,
-                waiting: 0,
-                last_change: None,
-            };
-        };
+        let id = self.index.find(token.low(), is_it)?;
         let crowd = &self.crowds[*id as usize];
-        Concurrency {
+        Some(Concurrency {
             limit: crowd.control.limit(),
             in_flight: crowd.in_flight,
             waiting: u32::try_from(crowd.queue.len()).unwrap_or(u32::MAX),
@@ -240,7 +243,7 @@ impl Crowds {
                 ago: now.max(self.latest).since(at),
                 ..change
             }),
-        }
+        })
     }
 
     /// What every crowd obeys.

@@ -1,6 +1,6 @@
 //! Changing the limits, and reading how far they are used.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Guard, Ledger};
 use crate::core::keys::Keys;
@@ -91,7 +91,13 @@ impl Ledger {
     /// How far these keys have used a limit; `None` when there is no such limit.
     pub fn usage(&mut self, now: Now, keys: Keys, limit: usize) -> Option<Usage> {
         let now = self.advance(now);
-        let planned = self.table.kind_of_limit(limit)?.quota()?;
+        let kind = self.table.kind_of_limit(limit)?;
+        let planned = kind.quota()?;
+        let first_reset = match kind {
+            Kind::Pool(day) => Some(day.zone.next_reset(now.wall)),
+            _ => None,
+        };
+        let resets_in = |reset: SystemTime| reset.duration_since(now.wall).unwrap_or_default();
         let gate = self
             .table
             .closed_gate(now.tick, &keys)
@@ -106,6 +112,7 @@ impl Ledger {
                 foreign: 0,
                 waiting: 0,
                 paused_until: gate,
+                resets_in: first_reset.map(resets_in),
             });
         };
         let (cell, kind) = self.table.cell_mut(id);
@@ -117,6 +124,7 @@ impl Ledger {
             foreign: cell.used_by_foreign(now.tick, kind),
             waiting: cell.waiting(),
             paused_until,
+            resets_in: cell.pool(kind).map(|(pool, _)| resets_in(pool.reset())),
         })
     }
 
