@@ -37,7 +37,7 @@ use tower_quota::hubspot::{self, Tier};
 use tower_quota::plan::{Assumed, ColdStart, Limit, Plan, Rule, Zone};
 use tower_quota::sim::SimBody;
 use tower_quota::stack::StackLayer;
-use tower_quota::{Quota, RetryAfterLayer, TokenLimitLayer};
+use tower_quota::{ObserveLayer, Quota, RetryAfterLayer, TokenLimitLayer};
 use tower_resilience_ratelimiter::{RateLimiterLayer, WindowType};
 
 use limiters::{Allowance, Client, Server};
@@ -180,6 +180,18 @@ fn calls(criterion: &mut Criterion, threads: Threads) {
             .layer(retry_after.clone())
             .layer(token_limit.clone());
         let stack = ServiceBuilder::new().layer(StackLayer::new(&quota));
+        let observe = ObserveLayer::new(&quota);
+        let observed = ServiceBuilder::new()
+            .layer(token_limit.clone())
+            .layer(observe.clone());
+        let service = ServiceBuilder::new().layer(observe).service(bare());
+        measure(&mut group, &runtime, &format!("{api}-observe"), service);
+        measure(
+            &mut group,
+            &runtime,
+            &format!("{api}-token-limit-observe"),
+            observed.service(bare()),
+        );
         let service = ServiceBuilder::new().layer(token_limit).service(bare());
         measure(&mut group, &runtime, &format!("{api}-token-limit"), service);
         let service = ServiceBuilder::new().layer(retry_after).service(bare());

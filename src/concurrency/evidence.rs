@@ -20,7 +20,7 @@ pub(super) fn of_response<B>(
     heavy: Option<TooHeavy>,
     response: &mut Response<B>,
 ) -> Evidence {
-    if let Some(signals) = quota.noted(response) {
+    if let Some(signals) = quota.attached(response) {
         return of_signals(quota, ticket, headroom, heavy, response.status(), signals);
     }
     let signals = quota.read_once(ticket, response);

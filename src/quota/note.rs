@@ -74,6 +74,12 @@ impl Quota {
         response.extensions_mut().insert(signals);
     }
 
+    /// What a layer further inside has read from the head of the response, noted or not.
+    pub(crate) fn attached<'a, B>(&self, response: &'a Response<B>) -> Option<&'a Signals> {
+        let signals = response.extensions().get::<Signals>()?;
+        (signals.origin.quota == Some(self.0.number)).then_some(signals)
+    }
+
     /// What the head of the response says, read by a layer further inside or now.
     pub(crate) fn read_once<B>(&self, ticket: &Ticket, response: &mut Response<B>) -> Signals {
         match response.extensions_mut().remove::<Signals>() {

@@ -80,7 +80,7 @@ impl Quota {
     /// outside.
     pub(crate) fn note_answer<B>(&self, sent: &Sent, response: &mut Response<B>) {
         let status = response.status();
-        if let Some(signals) = self.noted(response) {
+        if let Some(signals) = self.attached(response) {
             return self.answered(sent, status, signals);
         }
         let signals = self.read_once(&sent.ticket, response);

@@ -11,6 +11,7 @@ mod logs;
 mod out;
 mod replay;
 mod simulate;
+mod span;
 
 use std::process::ExitCode;
 
