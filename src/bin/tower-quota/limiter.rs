@@ -41,11 +41,11 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// A full one; `quota` is at least 1.
+    /// A full one.
     pub(crate) fn new(clock: &Clock, quota: u32, window: Duration) -> Self {
         Self {
             clock: clock.clone(),
-            quota,
+            quota: quota.max(1),
             window,
             full: Mutex::default(),
         }

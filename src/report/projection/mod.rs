@@ -158,8 +158,24 @@ impl Usage {
         quota: u32,
         resets: SystemTime,
     ) -> Projection {
+        self.hear(now, used, resets);
+        self.foretell(now, used, quota, resets)
+    }
+
+    /// What is used in all, and when the pool is filled again.
+    pub(crate) fn hear(&mut self, now: SystemTime, used: u32, resets: SystemTime) {
         self.set_reset(now, resets);
         self.account_for(now, used);
+    }
+
+    /// What follows from it, which takes some time.
+    pub(crate) fn foretell(
+        &self,
+        now: SystemTime,
+        used: u32,
+        quota: u32,
+        resets: SystemTime,
+    ) -> Projection {
         let quarters = |moment| {
             let quarters = f64::from(seconds(self.began, moment)) / QUARTER.as_secs_f64();
             quarters.min(QUARTERS as f64)

@@ -10,6 +10,7 @@ use tower_quota::record::{Entry, Reader};
 
 use super::window::Demand;
 use crate::error::CliError;
+use crate::out::printable;
 
 /// In the year 5138: milliseconds that were taken for seconds.
 const LATEST: f64 = 1e11;
@@ -145,9 +146,4 @@ fn call(event: QuotaEvent) -> Option<(Call, Kind)> {
         route: printable(&route),
     };
     Some((call, kind))
-}
-
-/// What a terminal must not be told is left out.
-fn printable(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).collect()
 }
