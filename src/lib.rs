@@ -110,6 +110,7 @@
 //! | `json` | with `hubspot` | `trim::CursorPages`: trimming of JSON APIs that are paged by cursors |
 //! | `zones` | no | daily pools in named time zones (`Europe/Berlin`); asking HubSpot for the reset and the use of today |
 //! | `record` | no | [`record`]: a log of all events as JSON lines, and its reader |
+//! | `metrics` | no | `metrics`: counters, histograms and gauges for whatever exporter a program has |
 //! | `sim` | no | a quota-enforcing API to test against, in process and on a socket |
 //! | `redis` | no | `Quota::shared`: one quota for many processes, with slots that Redis or Valkey lends; needs Rust 1.88 |
 //! | `redis-tls` | no | the same over TLS |
@@ -132,6 +133,8 @@ pub mod hubspot;
 mod json;
 pub mod limit;
 mod macros;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod observe;
 #[cfg(feature = "json")]
 mod percent;
