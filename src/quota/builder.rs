@@ -202,6 +202,8 @@ impl QuotaBuilder {
         let number = QUOTAS.fetch_add(1, Ordering::Relaxed);
         let quota = Quota(Arc::new(Shared {
             number: NonZeroU64::MIN.saturating_add(number),
+            #[cfg(feature = "metrics")]
+            metrics: crate::metrics::Metrics::new(self.api.plan()),
             counts_days: self.api.plan().limits().iter().any(daily::is_daily),
             daily_exhausted: self.daily_exhausted,
             pause_jitter: self.pause_jitter,

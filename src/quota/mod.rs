@@ -104,6 +104,8 @@ struct Shared {
     /// What several layers may govern, so that the first must tell the others.
     shared_classes: admitted::Shared,
     hub: Hub,
+    #[cfg(feature = "metrics")]
+    metrics: crate::metrics::Metrics,
     tally: Mutex<Tally>,
     /// Those who know how many requests are in flight.
     crowds: Mutex<Vec<Weak<dyn Crowded>>>,

@@ -127,6 +127,14 @@ impl Quota {
             status: end.status,
             pool: self.pool_of(&sent.ticket),
         };
+        #[cfg(feature = "metrics")]
+        self.0.metrics.request(&crate::metrics::Over {
+            class: class.as_str(),
+            waited: sent.waited,
+            took: now.tick.since(sent.at),
+            ending: end.ending,
+            status: end.status.map(|status| status.as_u16()),
+        });
         let is_worth_a_name = end.ending == Ending::Refused || self.wants_requests();
         let mut tally = self.tally();
         let news = tally.over(now, &over);
