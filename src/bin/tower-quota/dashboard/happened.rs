@@ -153,6 +153,9 @@ fn sentence(kind: &EventKind) -> Option<String> {
             requests: Some(requests),
         } => format!("{limit}: others have used {requests}"),
         EventKind::ForeignUse { limit, .. } => format!("{limit}: by nobody any more"),
+        EventKind::CreditHalved { limit, percent } => {
+            format!("{limit}: {percent} % of the server's own time is credited")
+        }
         EventKind::ConcurrencyChanged { from, to, reason } => {
             format!("from {from} to {to} ({reason})")
         }
@@ -163,8 +166,11 @@ fn sentence(kind: &EventKind) -> Option<String> {
             wait,
         } => {
             let status = status.map_or("no response".to_owned(), |status| status.to_string());
-            let wait = length(wait);
-            format!("{class}: {status}, attempt {attempt}, the next one after {wait}")
+            let next = match wait.is_zero() {
+                true => "at once".to_owned(),
+                false => format!("after {}", length(wait)),
+            };
+            format!("{class}: {status}, attempt {attempt}, the next one {next}")
         }
         EventKind::ErrorShare {
             level,
