@@ -8,6 +8,7 @@ mod ground;
 mod observed;
 mod print;
 mod requests;
+mod singles;
 mod syncs;
 mod window;
 mod work;
