@@ -12,12 +12,15 @@ use super::server::{Rules, Window};
 use crate::limiter::Bucket;
 pub(super) use crate::limiter::{Limiter, backoff};
 
+/// By class, and token or account.
+type Known = HashMap<(Class, usize), Arc<Bucket>>;
+
 /// A bucket for each key of each limit.
 #[derive(Clone)]
 pub(super) struct Buckets {
     clock: Clock,
     rules: Rules,
-    buckets: Arc<Mutex<HashMap<(Class, usize), Arc<Bucket>>>>,
+    buckets: Arc<Mutex<Known>>,
 }
 
 impl Buckets {
