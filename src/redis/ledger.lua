@@ -320,10 +320,10 @@ end
 
 -- Lends what becomes free soon: the slots change owner while they cool, so that there are never more. The first ones pay for what is
 -- used beyond the quota. Gives the time of the first that is not lent.
-local function lend_ahead(c, l, h, a, free, free_bulk, room)
+local function lend_ahead(c, l, h, a, first, free, free_bulk, room)
     local far = now + min(floor(l.w / FAR), floor(lease / 2))
-    local cooling, rest, next_ready, is_lent = l.c, {}, -1, false
-    local e, count = 1, #cooling
+    local cooling, rest, next_ready, is_shorter = l.c, {}, -1, first > 1
+    local e, count = first, #cooling
     while e <= count do
         local eb, ei = cooling[e + 1], cooling[e + 2]
         local ready = release(l, cooling[e])
@@ -333,7 +333,7 @@ local function lend_ahead(c, l, h, a, free, free_bulk, room)
             local i = max(0, min(c.want_i, free, room, eb + ei))
             local b = max(0, min(c.want_b, free - i, room - i, free_bulk, eb + ei - i))
             if i + b > 0 then
-                is_lent = true
+                is_shorter = true
                 hold(l, h, b, i)
                 local n = #a.g
                 a.g[n + 1], a.g[n + 2], a.g[n + 3] = ready, b, i
@@ -352,7 +352,7 @@ local function lend_ahead(c, l, h, a, free, free_bulk, room)
         end
         e = e + 3
     end
-    if is_lent then
+    if is_shorter then
         local n = #rest - e + 1
         for j = e, count do rest[n + j] = cooling[j] end
         l.c = rest
@@ -364,7 +364,7 @@ local function sooner(time, other)
     return (time < 0 or other and other < time) and other or time
 end
 
--- Forgets the slots whose window is over.
+-- Forgets the slots whose window is over; gives the place of the first that is left.
 local function forget(l)
     local c, first = l.c, 1
     while c[first] and release(l, c[first]) <= now do
@@ -372,11 +372,7 @@ local function forget(l)
         l.x, l.s, l.sb = l.x + gone, l.s - gone, l.sb - c[first + 1]
         first = first + 3
     end
-    if first > 1 then
-        local rest = {}
-        for j = first, #c do rest[j - first + 1] = c[j] end
-        l.c = rest
-    end
+    return first
 end
 
 -- The quota to keep to, and what of it is not reserved: the server may allow less than the plan.
@@ -391,7 +387,7 @@ local function rolling(c, l, h, a)
     l.w, l.g = c.window, c.quota > GRID and floor(c.window / GRID) or 0
     local quota, unreserved = allowed(c, l)
     for i = 1, #c.settled, 3 do cool(l, now - c.settled[i], c.settled[i + 1], c.settled[i + 2]) end
-    forget(l)
+    local first = forget(l)
     -- All that is alive has told what it has when a lease has passed.
     local has_gaps, told_by = S.rb ~= nil, S.rb and S.rb + lease or now
     if c.seen >= 0 and join == MEMBER and now >= told_by then
@@ -423,7 +419,7 @@ local function rolling(c, l, h, a)
     -- For those who will come, too, where they would not find anything free.
     if free > 0 then ahead = 0 end
     c.want_b = c.want_b + ahead
-    a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room_ahead), thaws[c.name])
+    a.n = sooner(lend_ahead(c, l, h, a, first, free, free_bulk, room_ahead), thaws[c.name])
     c.want_b = max(0, c.want_b - ahead)
     if has_gaps then
         a.r = 1

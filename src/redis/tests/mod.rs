@@ -1,6 +1,7 @@
 //! The script on a real server, with told time.
 
 mod agrees;
+mod figures;
 mod fleet;
 mod members;
 mod pools;
