@@ -6,7 +6,8 @@
 --   rb since when it may lack something; nil if it does not    f  whether nobody knew of one before it
 --   m  members: q number of its last call, t when, k when the last one that it has heard the answer of, e end of its lease,
 --      o longest time of a request,
---      h held slots by limit {bulk, interactive}, w by limit {what it wants still, its part of the use}, a its last answer (by limit l)
+--      h held slots by limit {bulk, interactive}, w by limit {what it wants still, its part of the use}, a its last answer (by limit l),
+--      z whether some of its slots were taken for free
 --   p  pauses: subject -> until
 --   l  limits by kind and name; hb/hi held by all of each lane.
 --      Rolling: c cooling slots, sorted {anchor, bulk, interactive, ...}, s/sb their sum and those of bulk, x how many have expired
@@ -183,6 +184,8 @@ local function may_be_back()
 end
 
 local me = S and S.m[id]
+-- It was away for so long that others may have what it had.
+if me and me.z and join == MEMBER then return reply(REJOIN, {}) end
 if me and seq == me.q then return reply(DONE, me.a) end
 if me and seq < me.q then return reply(STALE, {}) end
 
@@ -240,6 +243,7 @@ for other, m in pairs(S.m) do
             else
                 hold(l, h, -bulk, -interactive)
                 if l.c then cool(l, over, bulk, interactive) else spend(l, over, bulk, interactive) end
+                if bulk + interactive > 0 then m.z = 1 end
             end
         end
         if is_over then S.m[other] = nil end

@@ -458,3 +458,21 @@ fn a_record_that_was_cut_short_is_refused() {
         assert!(store.run(BEGIN, &arguments).is_err(), "{length}");
     }
 }
+
+#[test]
+fn who_was_away_for_so_long_that_a_part_of_its_slots_is_free_must_join_again() {
+    let (mut store, mut one) = (Store::new(), Member::new("one"));
+    let both = || {
+        let search = LimitCall {
+            limit: 1,
+            ..rolling(5, S).wants(bulk(5))
+        };
+        vec![want(40), search]
+    };
+    one.asks(&mut store, BEGIN, both());
+    // The narrow window is over.
+    let later = BEGIN + LEASE + TIMEOUT + S + 1;
+    let mut two = Member::new("two");
+    two.asks(&mut store, later, both());
+    assert_eq!(one.asks(&mut store, later, both()).outcome, Outcome::Rejoin);
+}
