@@ -207,8 +207,10 @@ if join ~= ANEW and born ~= 0 then
         return reply(REJOIN, {})
     end
 end
--- It is not known, or not any more; or a call that was given up has been carried out.
-if join == MEMBER and not (me and me.q == last and S.b == born) then return reply(REJOIN, {}) end
+-- It is not known, or not any more; or a call that was given up has been carried out. Or it was forgotten, and then an old call came
+-- again: nobody hears an answer so long after the call was made.
+local is_known = me and me.q == last and S.b == born and me.t <= now - away + lease
+if join == MEMBER and not is_known then return reply(REJOIN, {}) end
 
 if not S then
     S = { v = VERSION, b = max(now, born + 1), t = now, rb = now, m = {}, p = {}, l = {} }

@@ -100,7 +100,8 @@ fn print() {
     for nth in 0..CALLS {
         store.key = Fingerprint::from_halves(nth, nth);
         let mut one = Member::new("one");
-        (one.seq, one.last, one.born, one.join) = (1, 1, CLOCK, Join::Member);
+        (one.seq, one.last, one.answered) = (1, 1, tick(BEGIN));
+        (one.born, one.join) = (CLOCK, Join::Member);
         one.says(&mut store, BEGIN, limit().settles(BEGIN, bulk(1)));
     }
     println!(
