@@ -243,9 +243,9 @@ for other, m in pairs(S.m) do
                 is_over = false
                 thaws[name] = min(thaws[name] or ready, ready)
             else
+                if bulk + interactive > 0 then m.z = 1 end
                 hold(l, h, -bulk, -interactive)
                 if l.c then cool(l, over, bulk, interactive) else spend(l, over, bulk, interactive) end
-                if bulk + interactive > 0 then m.z = 1 end
             end
         end
         if is_over then S.m[other] = nil end
@@ -345,13 +345,14 @@ local function lend_ahead(c, l, h, a, first, free, free_bulk, room)
                 a.g[n + 1], a.g[n + 2], a.g[n + 3] = ready, b, i
                 c.want_b, c.want_i, room = c.want_b - b, c.want_i - i, room - i - b
                 free, free_bulk = free - i - b, free_bulk - b
-                -- Of the lanes, each takes its own first.
-                local of_b = min(eb, b + max(0, i - ei))
+                -- What `Bulk` has used counts as its own until it is free, whoever gets it: less than nothing may be left of the
+                -- other lane.
+                local of_b = min(eb, b)
                 l.s, l.sb = l.s - i - b, l.sb - of_b
                 eb, ei = eb - of_b, ei - (i + b - of_b)
             end
         end
-        if eb + ei > 0 then
+        if eb > 0 or ei > 0 then
             local n = #rest
             rest[n + 1], rest[n + 2], rest[n + 3] = cooling[e], eb, ei
             if next_ready < 0 and free > 0 then next_ready = ready end
