@@ -7,6 +7,7 @@ mod members;
 mod pools;
 mod promises;
 mod records;
+mod safe;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
