@@ -105,7 +105,7 @@ impl Metrics {
     /// Tells the recorder nothing yet: it may be installed later.
     pub(crate) fn new(plan: &Plan) -> Self {
         let names = plan.limits().iter().map(|limit| limit.name());
-        let limits = names.map(|name| shared(name)).collect();
+        let limits = names.map(shared).collect();
         Self {
             api: shared(plan.name()),
             limits,
