@@ -186,6 +186,7 @@ impl QuotaBuilder {
                 Rule::Rolling { .. } => None,
             });
         let zone = zones.into_iter().next().unwrap_or(Zone::UTC);
+        let tally = Tally::new(zone, clock.wall(), self.thresholds);
         static QUOTAS: AtomicU64 = AtomicU64::new(0);
         let number = QUOTAS.fetch_add(1, Ordering::Relaxed);
         let quota = Quota(Arc::new(Shared {
@@ -207,7 +208,7 @@ impl QuotaBuilder {
             has_seen_others: AtomicBool::new(false),
             shared_classes: admitted::Shared::default(),
             hub: Hub::default(),
-            tally: Mutex::new(Tally::new(zone, self.thresholds)),
+            tally: Mutex::new(tally),
             crowds: Mutex::default(),
             enforces: AtomicBool::new(self.enforce),
             #[cfg(feature = "redis")]

@@ -25,6 +25,7 @@
 //! What is counted, is counted by [`ObserveLayer`](crate::ObserveLayer): without one, the counts stay at zero.
 
 pub mod projection;
+mod table;
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};

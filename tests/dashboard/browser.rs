@@ -11,8 +11,8 @@ use crate::day;
 use crate::program::{Dashboard, command, file, report_with, until};
 use crate::webdriver::Browser;
 
-/// Until half past one, when much has happened.
-static DAY: LazyLock<String> = LazyLock::new(|| day::log(810).join("\n") + "\n");
+/// Until two o'clock, when syncs have just begun and are refused.
+static DAY: LazyLock<String> = LazyLock::new(|| day::log(841).join("\n") + "\n");
 
 fn browser() -> Option<Browser> {
     let browser = Browser::start();

@@ -96,7 +96,7 @@ async fn day(minutes: u64) -> Vec<String> {
         // An outage of half an hour, and one of the limiter.
         match minute {
             430 => sim.script(Script::new(Fault::status(StatusCode::BAD_GATEWAY)).times(90)),
-            560 | 590 | 700 => {
+            560 | 590 | 700 | 840 => {
                 let refusal = Fault::status(StatusCode::TOO_MANY_REQUESTS).retry_after(4);
                 sim.script(Script::new(refusal).times(70));
             }

@@ -3,8 +3,19 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::process::Stdio;
+use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use serde_json::Value;
+use tower::{Layer, ServiceExt};
+use tower_quota::Quota;
+use tower_quota::hubspot::{self, Tier};
+use tower_quota::plan::Zone;
+use tower_quota::record::Recorder;
+use tower_quota::sim::{Fault, Script, Sim};
+use tower_quota::stack::StackLayer;
 
 use crate::program::{Dashboard, command, file, report_with, run};
 
@@ -93,4 +104,43 @@ fn a_page_that_is_written_once_needs_nobody() {
     let output = once(&[]);
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stdout).contains("no report"));
+}
+
+/// From the requests to the page, and nobody is named on the way.
+#[tokio::test]
+async fn a_run_that_is_recorded_is_shown_and_nobody_is_named() {
+    const TOKEN: &str = "pat-na1-not-to-be-seen";
+    const EMAIL: &str = "ada@lovelace.example";
+    let sim = Sim::builder()
+        .burst(20, Duration::from_secs(1))
+        .build()
+        .expect("a simulator");
+    let id = sim
+        .store(TOKEN)
+        .create([("email", EMAIL)])
+        .expect("a record");
+    let refusal = Fault::status(StatusCode::TOO_MANY_REQUESTS).retry_after(1);
+    sim.script(Script::new(refusal).times(3));
+    let quota = Quota::new(hubspot::api(Tier::FreeStarter, Zone::UTC));
+    let path = file("recorded.jsonl");
+    let recording = Recorder::to(&path).start(&quota).expect("a recording");
+    let dashboard = Dashboard::start(&["--log", path.to_str().expect("a name")]);
+    let api = StackLayer::new(&quota).layer(sim.service());
+    for _ in 0..12 {
+        let request = Request::get(format!(
+            "http://sim/crm/v3/objects/contacts/{EMAIL}?idProperty=email&id={id}"
+        ));
+        let request = request.header("authorization", format!("Bearer {TOKEN}"));
+        let request = request.body(Full::<Bytes>::default()).expect("a request");
+        api.clone().oneshot(request).await.expect("an answer");
+    }
+    recording.finish();
+    // 12 requests, and one of them 3 times more.
+    let page = dashboard.page_with("<dd>15</dd>");
+    assert!(page.contains("GET /crm/v3/objects/contacts/{}"));
+    assert!(page.contains("Rate limited") && page.contains("Recovered"));
+    let log = std::fs::read_to_string(&path).expect("the log");
+    for text in [page, log] {
+        assert!(!text.contains("not-to-be-seen") && !text.contains("lovelace"));
+    }
 }

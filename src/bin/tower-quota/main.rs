@@ -7,6 +7,7 @@
 mod analyze;
 mod dashboard;
 mod error;
+mod limiter;
 mod logs;
 mod out;
 mod replay;
@@ -55,7 +56,7 @@ enum Command {
     /// What a log's requests would have met under other limits or another limiter.
     Replay(replay::Arguments),
     /// Requests of your own figures against a simulated API.
-    Simulate(simulate::Arguments),
+    Simulate(Box<simulate::Arguments>),
     /// A web page that shows how quota stands.
     Dashboard(dashboard::Arguments),
 }

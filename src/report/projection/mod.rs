@@ -2,17 +2,17 @@
 //!
 //! # What and when
 //!
-//! [`Burn`] counts the requests of one pool by quarters of an hour, today and the day before, and makes a [`Projection`] of them
+//! [`Usage`] counts the requests of one pool by quarters of an hour, today and the day before, and makes a [`Projection`] of them
 //! whenever it is asked. [`Quota::report`](crate::Quota::report) does so for the pools that are used most; a program that has
 //! the counts from elsewhere, from a log say, can do it itself.
 //!
 //! ```
 //! use std::time::{Duration, UNIX_EPOCH};
-//! use tower_quota::report::projection::Burn;
+//! use tower_quota::report::projection::Usage;
 //!
 //! let midnight = UNIX_EPOCH + Duration::from_secs(20_000 * 86_400);
 //! let hour = Duration::from_secs(3_600);
-//! let mut usage = Burn::new(midnight, midnight + 24 * hour);
+//! let mut usage = Usage::new(midnight, midnight + 24 * hour);
 //! for minute in 0..12 * 60 {
 //!     usage.note(midnight + minute * hour / 60, 100);
 //! }
@@ -64,7 +64,7 @@ type Counts = [u32; QUARTERS];
 
 /// The requests of one daily pool, by the quarter of an hour: see the [module docs](self). It takes less than 1 KiB.
 #[derive(Clone, Debug)]
-pub struct Burn {
+pub struct Usage {
     today: Day,
     yesterday: Day,
     /// When the day began.
@@ -107,7 +107,7 @@ pub struct Projection {
     pub runs_out: Option<SystemTime>,
 }
 
-impl Burn {
+impl Usage {
     /// Nothing is known of what was used before `now`. The pool is filled again at `resets`, which is at most 25 h later.
     pub fn new(now: SystemTime, resets: SystemTime) -> Self {
         let began = resets.checked_sub(DAY).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -158,8 +158,24 @@ impl Burn {
         quota: u32,
         resets: SystemTime,
     ) -> Projection {
+        self.hear(now, used, resets);
+        self.foretell(now, used, quota, resets)
+    }
+
+    /// What is used in all, and when the pool is filled again.
+    pub(crate) fn hear(&mut self, now: SystemTime, used: u32, resets: SystemTime) {
         self.set_reset(now, resets);
         self.account_for(now, used);
+    }
+
+    /// What follows from it, which takes some time.
+    pub(crate) fn foretell(
+        &self,
+        now: SystemTime,
+        used: u32,
+        quota: u32,
+        resets: SystemTime,
+    ) -> Projection {
         let quarters = |moment| {
             let quarters = f64::from(seconds(self.began, moment)) / QUARTER.as_secs_f64();
             quarters.min(QUARTERS as f64)

@@ -1,18 +1,19 @@
 //! The requests of a log.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::Deserialize;
 use tower_quota::event::{EventKind, QuotaEvent};
 use tower_quota::plan::Lane;
+use tower_quota::record::{Entry, Reader};
 
 use super::window::Demand;
 use crate::error::CliError;
+use crate::out::printable;
+
+/// In the year 5138: milliseconds that were taken for seconds.
+const LATEST: f64 = 1e11;
 
 /// One attempt of a request.
 #[derive(Clone, Copy, Debug)]
@@ -66,52 +67,29 @@ fn minute(at: f64) -> u64 {
     (at / 60.0) as u64
 }
 
-/// What every line has. There are lines that are no events.
-#[derive(Deserialize)]
-struct Line<'a> {
-    at: Option<f64>,
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-}
-
 pub(super) fn read(path: &Path, window: Duration) -> Result<Requests, CliError> {
-    let file = File::open(path).map_err(|error| CliError::file(path, error))?;
-    let mut lines = BufReader::new(file);
+    let lines = Reader::open(path).map_err(|error| CliError::file(path, error))?;
     let mut kinds: HashMap<Kind, u32> = HashMap::new();
     let mut calls = Vec::new();
     let mut seen = BTreeSet::new();
     let (mut from, mut to) = (f64::INFINITY, f64::NEG_INFINITY);
-    let mut text = String::new();
-    for number in 1.. {
-        text.clear();
-        let read = lines.read_line(&mut text);
-        if read.map_err(|error| CliError::file(path, error))? == 0 {
-            break;
-        }
-        // Whoever writes was stopped in the middle of the last line.
-        let is_whole = text.ends_with('\n');
-        if text.trim().is_empty() {
-            continue;
-        }
-        let wrong = |error: serde_json::Error| {
-            CliError::input(path, Some(number), format!("no event of a log: {error}"))
-        };
-        let line: Line<'_> = match serde_json::from_str(&text) {
-            Ok(line) => line,
-            Err(_) if !is_whole => break,
-            Err(error) => return Err(wrong(error)),
-        };
-        let Some(at) = line.at else { continue };
-        if !(0.0..1e11).contains(&at) {
+    for line in lines {
+        let line = line.map_err(|error| {
+            let number = usize::try_from(error.line()).ok().filter(|&line| line > 0);
+            CliError::input(error.file(), number, error.problem())
+        })?;
+        let at = line.entry.at().duration_since(UNIX_EPOCH);
+        let at = at.unwrap_or_default().as_secs_f64();
+        if at > LATEST {
             let problem = format!("`at` = {at} is no moment in seconds since 1970");
-            return Err(CliError::input(path, Some(number), problem));
+            let number = usize::try_from(line.number).ok();
+            return Err(CliError::input(&line.file, number, problem));
         }
         (from, to) = (from.min(at), to.max(at));
         seen.insert(minute(at));
-        if line.event != "request" {
+        let Entry::Event(event) = line.entry else {
             continue;
-        }
-        let event: QuotaEvent = serde_json::from_str(&text).map_err(wrong)?;
+        };
         if let Some((call, kind)) = call(event) {
             let next = kinds.len() as u32;
             let kind = *kinds.entry(kind).or_insert(next);
@@ -168,9 +146,4 @@ fn call(event: QuotaEvent) -> Option<(Call, Kind)> {
         route: printable(&route),
     };
     Some((call, kind))
-}
-
-/// What a terminal must not be told is left out.
-fn printable(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).collect()
 }

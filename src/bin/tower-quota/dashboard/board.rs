@@ -17,7 +17,7 @@ pub(super) const STEP: u64 = 300;
 /// So many events are kept.
 const EVENTS: usize = 100;
 /// An event is the same again if it is like one of so many before.
-const RECENT: usize = 6;
+const RECENT: usize = 16;
 /// So many daily pools are followed.
 const POOLS: usize = 16;
 
@@ -192,5 +192,125 @@ impl Board {
         let pool = self.pools.iter().find(|pool| pool.is(daily));
         let points = pool.map(|pool| pool.points.values().copied().collect());
         points.unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tower_quota::record::Reader;
+
+    use super::*;
+
+    const NOON: u64 = 1_795_348_800;
+
+    fn report(at: u64, history: &Value) -> Value {
+        let none = json!({"requests": 0, "errors": 0, "rate_limited": 0, "lost": 0, "denied": 0, "would_wait": 0});
+        json!({"event": "report", "at": at, "api": "acme", "enforced": true, "waiting": 0, "day_began": 0,
+            "today": none, "yesterday": none,
+            "errors": {"level": "fine", "share": 0.0, "warn": 0.03, "breach": 0.05, "least_requests": 100},
+            "limits": [], "daily": [], "tokens": [], "refused_tokens": [], "routes": [], "concurrency": [],
+            "history": history})
+    }
+
+    fn interval(began: u64, requests: u64) -> Value {
+        json!({"began": began, "requests": requests, "errors": 0, "rate_limited": 0, "daily": requests})
+    }
+
+    fn take(board: &mut Board, line: &Value) {
+        for line in Reader::new(std::io::Cursor::new(line.to_string()), "test") {
+            board.take(line.expect("a line").entry, None);
+        }
+    }
+
+    fn requests(board: &Board) -> Vec<u64> {
+        board.history().map(|(_, sums)| sums.requests).collect()
+    }
+
+    #[test]
+    fn intervals_grow_and_are_put_together_from_many_reports() {
+        let mut board = Board::default();
+        take(&mut board, &report(NOON, &json!([interval(NOON - 300, 5)])));
+        take(
+            &mut board,
+            &report(
+                NOON + 60,
+                &json!([interval(NOON - 300, 9), interval(NOON, 1)]),
+            ),
+        );
+        take(&mut board, &report(NOON + 120, &json!([interval(NOON, 4)])));
+        assert_eq!(requests(&board), [9, 4]);
+    }
+
+    #[test]
+    fn what_was_sent_before_a_program_began_again_still_counts() {
+        let mut board = Board::default();
+        take(
+            &mut board,
+            &report(NOON + 100, &json!([interval(NOON, 70)])),
+        );
+        take(&mut board, &report(NOON + 200, &json!([interval(NOON, 3)])));
+        take(&mut board, &report(NOON + 290, &json!([interval(NOON, 8)])));
+        assert_eq!(requests(&board), [78]);
+    }
+
+    #[test]
+    fn no_more_than_a_day_is_kept_whatever_a_log_says() {
+        let mut board = Board::default();
+        let intervals: Vec<Value> = (0..3_000).map(|nth| interval(NOON - nth * 77, 1)).collect();
+        take(&mut board, &report(NOON, &intervals.into()));
+        let future: Vec<Value> = (1..2_000)
+            .map(|nth| interval(NOON + nth * 300, 1))
+            .collect();
+        take(&mut board, &report(NOON, &future.into()));
+        assert_eq!(board.history().count(), 289);
+        take(&mut board, &report(NOON + 3 * 86_400, &json!([])));
+        assert_eq!(board.history().count(), 0);
+    }
+
+    #[test]
+    fn what_was_left_of_a_pool_is_known_until_it_is_filled_again() {
+        let mut board = Board::default();
+        let pool = |at: u64, left: u64, resets: u64| {
+            let mut report = report(at, &json!([]));
+            report["daily"] = json!([{"limit": "daily", "quota": 100, "used": 100 - left, "foreign": 0, "left": left,
+                "resets": resets, "per_hour": 0.0}]);
+            report
+        };
+        let left = |board: &Board| {
+            let report = board.report.as_ref().expect("a report");
+            board.left(&report.daily[0])
+        };
+        take(&mut board, &pool(NOON, 90, NOON + 600));
+        take(&mut board, &pool(NOON + 60, 80, NOON + 600));
+        take(&mut board, &pool(NOON + 300, 70, NOON + 600));
+        assert_eq!(
+            left(&board),
+            [(NOON as f64 + 60.0, 80), (NOON as f64 + 300.0, 70)]
+        );
+        take(&mut board, &pool(NOON + 660, 100, NOON + 87_000));
+        assert_eq!(left(&board), [(NOON as f64 + 660.0, 100)]);
+        take(&mut board, &report(NOON + 700, &json!([])));
+        assert!(board.pools.is_empty(), "nobody uses it any more");
+    }
+
+    #[test]
+    fn events_that_repeat_themselves_are_one_and_those_that_matter_stay_longest() {
+        let mut board = Board::default();
+        let paused = |at| json!({"at": at, "event": "paused", "limit": "burst", "class": "general", "status": 429, "lasts": 1.0});
+        let limit = |at: u64, limit: &str| json!({"at": at, "event": "batch_limit", "route": limit, "most": 1});
+        take(&mut board, &paused(1));
+        take(&mut board, &limit(2, "a"));
+        take(&mut board, &paused(3));
+        let kinds: Vec<(&str, u64)> = board.events.iter().map(|it| (it.kind, it.times)).collect();
+        assert_eq!(kinds, [("paused", 2), ("batch_limit", 1)]);
+        take(&mut board, &paused(1_000));
+        assert_eq!(board.events[0].times, 1, "long after, it is another");
+        for nth in 0..2 * EVENTS {
+            take(&mut board, &limit(2_000, &nth.to_string()));
+        }
+        assert_eq!(board.events.len(), EVENTS);
+        let paused = board.events.iter().filter(|it| it.kind == "paused").count();
+        assert_eq!(paused, 2);
     }
 }

@@ -153,6 +153,9 @@ fn sentence(kind: &EventKind) -> Option<String> {
             requests: Some(requests),
         } => format!("{limit}: others have used {requests}"),
         EventKind::ForeignUse { limit, .. } => format!("{limit}: by nobody any more"),
+        EventKind::CreditHalved { limit, percent } => {
+            format!("{limit}: {percent} % of the server's own time is credited")
+        }
         EventKind::ConcurrencyChanged { from, to, reason } => {
             format!("from {from} to {to} ({reason})")
         }

@@ -87,3 +87,45 @@ impl<I: Write + Unpin> Write for Stall<I> {
         self.judge(cx, written)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    /// Takes a piece only after so long.
+    struct Lazy(Pin<Box<Sleep>>);
+
+    impl Write for Lazy {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            piece: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            ready!(self.0.as_mut().poll(cx));
+            Poll::Ready(Ok(piece.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    async fn write(after: u64) -> io::Result<usize> {
+        let sleep = tokio::time::sleep(Duration::from_secs(after));
+        let mut io = Stall::new(Lazy(Box::pin(sleep)), Duration::from_secs(30));
+        poll_fn(|cx| Pin::new(&mut io).poll_write(cx, b"news")).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_for_long_is_hung_up_on_and_who_is_slow_is_not() {
+        assert_eq!(write(29).await.expect("slow"), 4);
+        let error = write(31).await.expect_err("it has stopped");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

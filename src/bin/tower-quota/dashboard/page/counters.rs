@@ -36,7 +36,7 @@ pub(super) fn tiles(report: &Report, times: &Times) -> Html {
     let (today, yesterday) = (report.today, report.yesterday);
     let mut out = Html::new();
     html!(out; "<h2 class=\"hidden\">Today</h2><dl class=\"tiles\"><div class=\"tile\"><dt>Requests today</dt><dd>"
-        (count(today.requests)) "</dd><dd class=\"sub\">yesterday " (count(yesterday.requests))
+        (count(today.requests)) "</dd><dd class=\"sub\">" (before(yesterday, &|it| count(it.requests)))
         "</dd></div><div class=\"tile ");
     out.raw(match report.errors.level {
         Level::Breach => "bad",
@@ -47,8 +47,9 @@ pub(super) fn tiles(report: &Report, times: &Times) -> Html {
         "</small></dd><dd class=\"sub\">warning at " (bound(report.errors.warn)) ", breach at "
         (bound(report.errors.breach)) "</dd></div><div class=\"tile\"><dt>429s today</dt><dd>"
         (count(today.rate_limited)) " <small>" (share(today.rate_limited_share()))
-        "</small></dd><dd class=\"sub\">yesterday " (count(yesterday.rate_limited)) ", "
-        (share(yesterday.rate_limited_share())) "</dd></div>");
+        "</small></dd><dd class=\"sub\">"
+        (before(yesterday, &|it| format!("{}, {}", count(it.rate_limited), share(it.rate_limited_share()))))
+        "</dd></div>");
     match report.daily.first() {
         Some(daily) => {
             html!(out; "<div class=\"tile ");
@@ -72,6 +73,14 @@ pub(super) fn tiles(report: &Report, times: &Times) -> Html {
     }
     html!(out; "</dl>");
     out
+}
+
+/// What is to be said of the day before, if there was one.
+fn before(yesterday: Counts, of: &dyn Fn(&Counts) -> String) -> String {
+    match yesterday.requests {
+        0 => "none known of yesterday".to_owned(),
+        _ => format!("yesterday {}", of(&yesterday)),
+    }
 }
 
 /// What became of the requests of today and of yesterday.
@@ -144,7 +153,7 @@ pub(super) fn routes(report: &Report) -> Html {
         html!(out; "<p class=\"none\">Nothing has been sent yet.</p>");
         return out;
     }
-    html!(out; "<table class=\"routes\"><thead><tr><th scope=\"col\">Route");
+    html!(out; "<table class=\"stacked\"><thead><tr><th scope=\"col\">Route");
     out.raw(HEADINGS);
     for route in routes.iter().take(TOP) {
         html!(out; "<tr><th scope=\"row\">" (&route.route) "</th>");

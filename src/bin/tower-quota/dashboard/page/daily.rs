@@ -179,7 +179,7 @@ fn burn_down(board: &Board, report: &Report, daily: &DailyReport, times: &Times)
 
 fn table(report: &Report, times: &Times) -> Html {
     let mut out = Html::new();
-    html!(out; "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Daily pools\"><table><thead><tr>"
+    html!(out; "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Daily pools\"><table class=\"stacked five\"><thead><tr>"
         "<th scope=\"col\">Pool</th><th scope=\"col\" class=\"n\">Used</th><th scope=\"col\" class=\"n\">Others</th>"
         "<th scope=\"col\" class=\"n\">Left</th><th scope=\"col\" class=\"n\">Per hour</th>"
         "<th scope=\"col\" class=\"n\">Runs out</th></tr></thead><tbody>");

@@ -39,9 +39,9 @@ pub(super) fn section(board: &Board, report: &Report, times: &Times) -> Html {
     let groups = group(&history, width);
     let day = running(&history, report);
     html!(out; "<h3>Requests in " (width / 60) " minutes</h3>" [requests(&groups, span, width, times)]
-        "<h3>Error responses, as a share of them</h3><p class=\"legend\"><span class=\"key k-limited\"></span>429s"
+        "<h3>Error responses, as a share of these requests</h3><p class=\"legend\"><span class=\"key k-limited\"></span>429s"
         " <span class=\"key k-errors\"></span>other errors"
-        " <span class=\"key k-line\"></span>all errors of the day so far, as a share of its requests</p>"
+        " <span class=\"key k-line\"></span>share of all errors in the day so far</p>"
         [shares(&groups, &day, report, span, width, times)]);
     out.append(&table(&groups, width, times));
     out
@@ -155,7 +155,7 @@ fn shares(
         html!(inside; "/>");
         if share_of(sums.errors, sums.requests) > top {
             let middle = span.x(group.began + width as f64 / 2.0);
-            html!(inside; "<text class=\"cut\" x=\"" (percent(middle)) "\" y=\"11\">▲</text>");
+            html!(inside; "<text class=\"cut\" x=\"" (percent(middle)) "\" y=\"-3\">▲</text>");
         }
     }
     let bounds = [

@@ -279,3 +279,31 @@ pub(super) fn page(
     html!(out; "</body></html>\n");
     out.into_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn a_source_that_says_nothing_is_said_to_be_silent() {
+        let view = View {
+            times: Times::new("UTC").expect("a zone"),
+            source: Source::Log("log.jsonl".to_owned()),
+        };
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut board = Board::default();
+        let said = |board: &Board, now| status(board, &view, at(now)).into_string();
+        assert!(said(&board, 0).contains("Waiting for the first line"));
+        board.news = Some(at(43_200));
+        assert!(said(&board, 43_349).contains("Live, last news at 12:00:00."));
+        let silent = said(&board, 43_430);
+        assert!(
+            silent.contains("No news since 1 Jan, 12:00 (3 min ago)."),
+            "{silent}"
+        );
+        // The clock was set back.
+        assert!(said(&board, 0).contains("Live"));
+    }
+}
