@@ -116,7 +116,7 @@
 //! | `hubspot` | yes | the HubSpot preset; includes `json` |
 //! | `json` | with `hubspot` | `trim::CursorPages`: trimming of JSON APIs that are paged by cursors |
 //! | `zones` | no | daily pools in named time zones (`Europe/Berlin`); asking HubSpot for the reset and the use of today |
-//! | `metrics` | no | `metrics`: counters, gauges and histograms for the exporters of the `metrics` facade |
+//! | `metrics` | no | `metrics`: counters, histograms and gauges for whatever exporter a program has |
 //! | `record` | no | `record`: a log of all events and requests as JSON lines, and its reader |
 //! | `cli` | no | the program `tower-quota`, which plans quota, reads and replays logs, and shows a dashboard |
 //! | `sim` | no | a quota-enforcing API to test against, in process and on a socket |

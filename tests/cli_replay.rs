@@ -177,3 +177,109 @@ fn what_cannot_be_replayed_is_told_with_file_and_line() {
     let nowhere = directory.0.join("nowhere.jsonl");
     assert_eq!(replay(&nowhere, &[]).0, Some(2));
 }
+
+/// How many events of each name that follow from answers are in a log.
+fn following(log: &std::path::Path) -> HashMap<&'static str, usize> {
+    let follow = [
+        "rate_limited",
+        "recovered",
+        "paused",
+        "resumed",
+        "daily_exhausted",
+        "daily_resumed",
+        "error_share",
+    ];
+    let mut counts = HashMap::new();
+    for line in Reader::open(log).unwrap() {
+        let name = line.unwrap().entry.name();
+        if follow.contains(&name) {
+            *counts.entry(name).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+#[test]
+fn the_events_of_a_log_follow_from_its_answers() {
+    let polite = Way {
+        is_polite: true,
+        ..Way::RECKLESS
+    };
+    let ways = [
+        Way::RECKLESS,
+        Way {
+            seed: 2,
+            ..Way::RECKLESS
+        },
+        Way {
+            seed: 3,
+            per_second: 30.0,
+            ..Way::RECKLESS
+        },
+        polite,
+        // The daily pool is used up before midnight, and filled again. Nobody gives up: a slot that is given back is in no answer.
+        Way {
+            seed: 4,
+            daily: 700,
+            requests: 5_000,
+            has_trouble: false,
+            ..polite
+        },
+        Way::BARE,
+    ];
+    let mut all = HashMap::new();
+    for (nth, way) in ways.into_iter().enumerate() {
+        let directory = Directory::new();
+        assert_eq!(run(&directory.log(), way).missed, 0);
+        let counts = following(&directory.log());
+        let (code, text, problem) = replay(&directory.log(), &["--playback", "--json"]);
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        let text = serde_json::to_string_pretty(&answer).unwrap();
+        assert_eq!(
+            (code, problem.as_str()),
+            (Some(0), ""),
+            "the way with the number {nth}: {text}"
+        );
+        assert_eq!(answer["events"], counts.values().sum::<usize>());
+        for (name, count) in counts {
+            *all.entry(name).or_insert(0) += count;
+        }
+    }
+    // All kinds have happened.
+    assert_eq!(all.len(), 7, "{all:?}");
+    assert!(
+        all["rate_limited"] > 300 && all["paused"] > 20 && all["resumed"] > 20,
+        "{all:?}"
+    );
+}
+
+#[test]
+fn an_event_that_does_not_follow_is_told_with_its_line() {
+    let directory = Directory::new();
+    run(&directory.log(), Way::RECKLESS);
+    let log = fs::read_to_string(directory.log()).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    let nth = |name: &str, nth: usize| {
+        let name = format!("\"event\":\"{name}\"");
+        let mut lines = lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| line.contains(&name));
+        lines.nth(nth).unwrap().0
+    };
+    let (changed, left_out) = (nth("recovered", 3), nth("resumed", 5));
+    let mut edited: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+    edited[changed] = edited[changed].replace("\"refusals\":", "\"refusals\":4");
+    edited.remove(left_out);
+    fs::write(directory.log(), edited.join("\n") + "\n").unwrap();
+    let (code, text, problem) = replay(&directory.log(), &["--playback"]);
+    assert_eq!((code, problem.as_str()), (Some(3), ""), "{text}");
+    let line = changed + 1 - usize::from(left_out < changed);
+    assert!(
+        text.contains(&format!("log.jsonl:{line}: does not follow: recovered")),
+        "{text}"
+    );
+    assert!(text.contains("not in the log: recovered"), "{text}");
+    assert!(text.contains("not in the log: resumed"), "{text}");
+    assert!(text.contains("3 differences"), "{text}");
+}

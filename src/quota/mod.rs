@@ -94,6 +94,7 @@ struct Shared {
     /// Whether a limit of the plan is a daily pool; a change of rule cannot make one.
     counts_days: bool,
     daily_exhausted: DailyExhausted,
+    pause_jitter: f64,
     /// No pause lasts longer than this many milliseconds on the clock; lets those who only wait for pauses go without a lock.
     last_pause: AtomicU64,
     /// How many pauses have begun.

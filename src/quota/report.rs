@@ -146,7 +146,7 @@ impl Quota {
                 let now = self.0.clock.wall();
                 let resets = now + usage.resets_in.unwrap_or_default();
                 let used = usage.used.saturating_add(usage.foreign);
-                let known = self.tally().usage(now, key, used, resets);
+                let known = self.tally().burn(now, key, used, resets);
                 let projection = known.map(|it| it.foretell(now, used, usage.quota, resets));
                 let Projection {
                     per_hour, runs_out, ..

@@ -20,7 +20,7 @@ use self::top::{Entry, Top};
 use crate::core::{Fingerprint, Keys, Now, Subject, Tick};
 use crate::event::{Ending, Level, Route};
 use crate::plan::{RouteClass, Zone};
-use crate::report::projection::Usage;
+use crate::report::projection::Burn;
 use crate::report::{Counts, ErrorShare, Interval, RouteReport, TokenReport};
 
 /// So many tokens are counted one by one: with no more of them the counts are exact.
@@ -62,7 +62,7 @@ struct TokenCounts {
 struct Pool {
     /// Requests before that is remembered.
     few: u32,
-    usage: Option<Box<Usage>>,
+    burn: Option<Box<Burn>>,
 }
 
 /// What is counted of each token and each route.
@@ -168,31 +168,31 @@ impl Tally {
 
     fn count_pool(&mut self, wall: SystemTime, key: Fingerprint) {
         let pool = &mut self.pools.add(key).value;
-        let now = match &mut pool.usage {
-            Some(usage) => return usage.note(wall, 1),
+        let now = match &mut pool.burn {
+            Some(burn) => return burn.note(wall, 1),
             None => wall,
         };
         pool.few += 1;
         if pool.few >= FEW {
             let known_since = self.began.max(self.day.began()).min(now);
-            let mut usage = Box::new(Usage::new(known_since, self.day.ends()));
-            usage.note(now, pool.few);
-            pool.usage = Some(usage);
+            let mut burn = Box::new(Burn::new(known_since, self.day.ends()));
+            burn.note(now, pool.few);
+            pool.burn = Some(burn);
         }
     }
 
     /// What is known of the use of a pool, after having heard that `used` requests of it have been used in all and that it is filled
     /// again at `resets`. To foretell takes a while, so it is done elsewhere.
-    pub(crate) fn usage(
+    pub(crate) fn burn(
         &mut self,
         wall: SystemTime,
         key: Fingerprint,
         used: u32,
         resets: SystemTime,
-    ) -> Option<Box<Usage>> {
-        let usage = self.pools.get_mut(key)?.value.usage.as_mut()?;
-        usage.hear(wall, used, resets);
-        Some(usage.clone())
+    ) -> Option<Box<Burn>> {
+        let burn = self.pools.get_mut(key)?.value.burn.as_mut()?;
+        burn.hear(wall, used, resets);
+        Some(burn.clone())
     }
 
     fn count_token(&mut self, over: &Over) {

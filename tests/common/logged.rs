@@ -183,7 +183,9 @@ async fn make(path: &Path, way: Way) -> Recorded {
         .clock(clock.clone())
         .cold_start(ColdStart::Assume(Assumed::Empty))
         .build();
-    let recording = Recorder::to(path).start(&quota).unwrap();
+    // The thread that writes lives in real time: no report is asked for at a moment that nobody can know.
+    let recorder = Recorder::to(path).report_every(Duration::from_secs(86_400));
+    let recording = recorder.start(&quota).unwrap();
     let polite = StackLayer::new(&quota).layer(sim.service());
     let reckless =
         RetryAfterLayer::new(&quota).layer(ObserveLayer::new(&quota).layer(sim.service()));

@@ -1,7 +1,11 @@
 //! Who may read and post.
 
-use crate::http::{ask, send};
-use crate::program::{Dashboard, report_with, run, until};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+
+use crate::http::{ask, read_head};
+use crate::program::{Dashboard, report_with, run};
 
 const LINES: &str = "content-type: application/x-ndjson";
 
@@ -64,15 +68,10 @@ fn what_is_posted_is_bounded() {
     let dashboard = Dashboard::start(&[]);
     let address = &*dashboard.address;
     let length = "content-length: 268435457";
-    let stream = send(address, "GET", "/", &[], b"");
-    drop(stream);
-    let answer = {
-        use std::io::{BufReader, Write};
-        let mut stream = std::net::TcpStream::connect(address).expect("a connection");
-        let head = format!("POST /log HTTP/1.1\r\nhost: {address}\r\n{LINES}\r\n{length}\r\n\r\n");
-        stream.write_all(head.as_bytes()).expect("sent");
-        crate::http::read_head(&mut BufReader::new(stream)).0
-    };
+    let head = format!("POST /log HTTP/1.1\r\nhost: {address}\r\n{LINES}\r\n{length}\r\n\r\n");
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.write_all(head.as_bytes()).expect("sent");
+    let (answer, _) = read_head(&mut BufReader::new(stream));
     assert_eq!(answer, 413);
     // A line of 3 MiB is skipped, those around it are not.
     let report = report_with(|_| ());
@@ -135,18 +134,18 @@ fn what_is_not_there_is_said() {
     assert_eq!(head.status, 200);
 }
 
+/// On the error stream, where the answer is for a program.
 #[test]
 fn a_wider_address_is_warned_of() {
-    let output = std::process::Stdio::piped();
-    let mut command = crate::program::command(&["--listen", "0.0.0.0:0"]);
-    let mut child = command.stdout(output).spawn().expect("it starts");
+    let mut command = crate::program::command(&["--json", "--listen", "0.0.0.0:0"]);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     let mut text = String::new();
-    let mut out = std::io::BufReader::new(child.stdout.take().expect("its output"));
-    until(|| {
-        use std::io::BufRead;
-        out.read_line(&mut text).expect("a line");
-        text.contains("warning:") || text.matches('\n').count() > 3
-    });
+    let mut said = BufReader::new(child.stderr.take().expect("what it says"));
+    said.read_line(&mut text).expect("a line");
     child.kill().expect("it ends");
     child.wait().expect("it ends");
     assert!(

@@ -11,6 +11,9 @@ pub(super) struct Answer {
     pub(super) source: Basis,
     pub(super) tier: String,
     pub(super) zone: String,
+    /// In hours, where a plan's days may have more than 24 of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) longest_day: Option<u64>,
     pub(super) window_days: f64,
     pub(super) draws: usize,
     pub(super) seed: u64,

@@ -13,7 +13,7 @@ mod window;
 mod work;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tower_quota::hubspot::{self, Tier};
 use tower_quota::plan::{Plan, Zone};
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Verdict, CliEr
     }
     let plan = hubspot::plan(arguments.tier, zone.clone());
     let answer = match (&arguments.plan, &arguments.log) {
-        (Some(file), _) => of_plan(arguments, &plan, file)?,
+        (Some(file), _) => of_plan(arguments, &plan, &zone, file)?,
         (_, Some(file)) => of_log(arguments, &plan, &zone, file)?,
         (None, None) => return Err(CliError::argument("plan", "is missing")),
     };
@@ -87,7 +87,12 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Verdict, CliEr
     })
 }
 
-fn of_plan(arguments: &Arguments, plan: &Plan, file: &Path) -> Result<Answer, CliError> {
+fn of_plan(
+    arguments: &Arguments,
+    plan: &Plan,
+    zone: &Zone,
+    file: &Path,
+) -> Result<Answer, CliError> {
     let syncs = syncs::read(file)?;
     let declared = Declared::new(plan, &syncs, true);
     let days = draw::days(&declared, arguments.draws as usize, arguments.seed);
@@ -98,6 +103,7 @@ fn of_plan(arguments: &Arguments, plan: &Plan, file: &Path) -> Result<Answer, Cl
             file: file.display().to_string(),
         },
     );
+    answer.longest_day = Some(longest_day(zone)).filter(|&hours| hours > 24);
     for (account, name) in declared.ground.accounts.iter().enumerate() {
         let mine: Vec<usize> = (0..declared.series.len())
             .filter(|&series| declared.series[series].account == account)
@@ -132,6 +138,19 @@ fn of_plan(arguments: &Arguments, plan: &Plan, file: &Path) -> Result<Answer, Cl
     }
     answer.add_limits(answer::limits(&declared.ground, &days));
     Ok(answer)
+}
+
+/// In hours, of a year's days.
+fn longest_day(zone: &Zone) -> u64 {
+    // Midday of 2026-01-01, so that the answer does not depend on when it is asked for.
+    let mut at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_268_800);
+    let days = std::iter::from_fn(|| {
+        let ends = zone.next_reset(at);
+        let begins = std::mem::replace(&mut at, ends);
+        at.duration_since(begins).ok()
+    });
+    let longest = days.take(366).max().unwrap_or_default();
+    longest.as_secs() / 3_600
 }
 
 fn of_log(
@@ -188,6 +207,7 @@ impl Answer {
             source,
             tier: arguments.tier.to_string(),
             zone: arguments.zone.clone(),
+            longest_day: None,
             window_days: arguments.window.as_secs_f64() / syncs::DAY,
             draws: arguments.draws as usize,
             seed: arguments.seed,

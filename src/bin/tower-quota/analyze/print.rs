@@ -14,6 +14,20 @@ const MOST_ACCOUNTS: usize = 10;
 
 pub(super) fn print(answer: &Answer, out: &mut Out) -> Result<(), CliError> {
     out.paragraph(&head(answer))?;
+    if let Basis::Log {
+        ungoverned: some @ 1..,
+        ..
+    } = answer.source
+    {
+        let text = format!("{} requests more are governed by no limit.", grouped(some));
+        out.paragraph(&text)?;
+    }
+    if let Some(hours) = answer.longest_day {
+        out.paragraph(&format!(
+            "Days have 24 hours here; {} has one of {hours}, with so much more of what runs by the hour.",
+            answer.zone
+        ))?;
+    }
     let mut accounts: Vec<&Account> = answer.accounts.iter().collect();
     if accounts.len() > MOST_ACCOUNTS {
         accounts.sort_by(|a, b| b.total.calls_per_day.total_cmp(&a.total.calls_per_day));

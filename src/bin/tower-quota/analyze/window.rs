@@ -13,6 +13,8 @@ pub(super) struct Demand {
     pub(super) lane: Lane,
 }
 
+/// Moments that are nearer to each other are the same: they are sums of fractions, which are rounded.
+const SAME: f64 = 1e-6;
 /// Nobody waits longer; a limit that is so far behind never catches up.
 const LONGEST_WAIT: f64 = 86_400.0;
 
@@ -26,7 +28,7 @@ pub(super) fn wanted(
     let mut sum = 0;
     for demand in demands {
         while let Some(&(at, requests)) = inside.front() {
-            if demand.at < at + window {
+            if demand.at + SAME < at + window {
                 break;
             }
             sum -= requests;
@@ -61,7 +63,7 @@ pub(super) fn waits(
             (None, None) => break,
         };
         while let Some(&(leaves, requests)) = inside.front() {
-            if leaves > now {
+            if leaves > now + SAME {
                 break;
             }
             held -= requests;

@@ -166,8 +166,11 @@ fn sentence(kind: &EventKind) -> Option<String> {
             wait,
         } => {
             let status = status.map_or("no response".to_owned(), |status| status.to_string());
-            let wait = length(wait);
-            format!("{class}: {status}, attempt {attempt}, the next one after {wait}")
+            let next = match wait.is_zero() {
+                true => "at once".to_owned(),
+                false => format!("after {}", length(wait)),
+            };
+            format!("{class}: {status}, attempt {attempt}, the next one {next}")
         }
         EventKind::ErrorShare {
             level,

@@ -151,14 +151,18 @@ async fn serve(
         log.follow(programs.clone());
     }
 
+    let more = if takes { ", and post to it" } else { "" };
+    let warning = format!("whoever reaches this address can read it{more}: there is no password");
+    let is_wide = !address.ip().is_loopback();
     if out.is_json() {
         out.json(&Listening { address: url })?;
+        if is_wide {
+            out.note(&warning);
+        }
     } else {
         out.line(&format!("The dashboard is at {url}/ (Ctrl-C ends it)."))?;
-        if !address.ip().is_loopback() {
-            let who = "whoever reaches this address can read it";
-            let more = if takes { ", and post to it" } else { "" };
-            out.warning(&format!("{who}{more}: there is no password"))?;
+        if is_wide {
+            out.warning(&warning)?;
         }
     }
     out.flush()?;

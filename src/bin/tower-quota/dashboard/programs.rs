@@ -36,7 +36,6 @@ pub(super) struct Programs {
 #[derive(Debug)]
 struct Program {
     board: Board,
-    is_changed: bool,
     parts: watch::Sender<Parts>,
 }
 
@@ -154,7 +153,6 @@ impl Programs {
     fn change(&self, name: &str, change: impl FnOnce(&mut Board)) {
         if let Some(program) = self.lock().get_mut(name) {
             change(&mut program.board);
-            program.is_changed = true;
             self.changed.notify_one();
         }
     }
@@ -204,7 +202,6 @@ impl Programs {
             let mut programs = self.lock();
             let watched = programs.values_mut();
             for program in watched.filter(|program| program.parts.receiver_count() > 0) {
-                program.is_changed = true;
                 program.render(&self.view, now);
             }
         }
@@ -215,7 +212,6 @@ impl Program {
     fn new() -> Self {
         Self {
             board: Board::default(),
-            is_changed: true,
             parts: watch::Sender::new(Arc::from([])),
         }
     }
@@ -226,9 +222,6 @@ impl Program {
     }
 
     fn render(&mut self, view: &View, now: SystemTime) {
-        if !std::mem::take(&mut self.is_changed) {
-            return;
-        }
         let sections = page::sections(&self.board, view, now);
         self.parts.send_if_modified(|parts| {
             let known = |section: &Section| parts.iter().find(|part| ***part == *section);

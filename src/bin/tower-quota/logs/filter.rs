@@ -123,9 +123,7 @@ impl Filter {
 /// What the event says, in small letters.
 fn value(event: &QuotaEvent, field: Field) -> Option<String> {
     if field == Field::Token {
-        // `Display` shows the first digits only.
-        let token = serde_json::to_value(event.token?).ok()?;
-        return token.as_str().map(str::to_owned);
+        return Some(event.token?.to_hex());
     }
     let name = match field {
         Field::Route => "route",

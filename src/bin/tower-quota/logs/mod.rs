@@ -117,10 +117,8 @@ fn follow(
     .map_err(|error| CliError::Other(format!("Ctrl-C cannot be caught: {error}")))?;
     while !stopped.load(Ordering::Acquire) {
         match reader.next() {
-            Some(line) => {
-                let Some(line) = view.read(line) else {
-                    continue;
-                };
+            Some(Err(error)) => out.note(&error.to_string()),
+            Some(Ok(line)) => {
                 if since.is_none_or(|since| line.entry.at() >= since) {
                     view.show(&line, out)?;
                 }

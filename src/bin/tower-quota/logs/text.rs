@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde_json::Value;
-use tower_quota::event::QuotaEvent;
+use tower_quota::event::{EventKind, QuotaEvent};
 use tower_quota::record::{Entry, Line, PlannedLimit, Started};
 use tower_quota::report::Report;
 
@@ -16,13 +16,17 @@ use crate::out::{self, Out};
 /// What is told without its name, in this order, and before all else.
 const FIRST: [&str; 6] = ["status", "limit", "level", "reason", "ending", "policy"];
 /// What is told without its name, and last: it may be long.
-const LAST: [&str; 4] = ["shape", "route", "hint", "error"];
+const LAST: [&str; 3] = ["shape", "hint", "error"];
+/// What is told of nearly every request, and would hide the rest: JSON lines have it.
+const OF_REQUESTS: [&str; 3] = ["daily_remaining", "lane", "service_time"];
+/// Of a route at least so many characters are shown.
+const LEAST_ROUTE: usize = 12;
+/// What stands before what is told of an event: the time, the token and the name.
+const BEFORE: usize = 12 + 1 + 8 + 1 + NAME + 1;
+/// Most names are no longer.
+const NAME: usize = 14;
 /// What is hardly ever anything else need not be told.
-const USUAL: [(&str, &str); 3] = [
-    ("class", "general"),
-    ("lane", "interactive"),
-    ("ending", "answered"),
-];
+const USUAL: [(&str, &str); 2] = [("class", "general"), ("ending", "answered")];
 
 /// Prints lines of a log.
 pub(super) struct Printer {
@@ -51,25 +55,42 @@ impl Printer {
         if self.day.replace(at.date()) != Some(at.date()) {
             out.heading(&at.strftime("%Y-%m-%d %Z").to_string())?;
         }
+        let name = line.entry.name();
         let (token, what) = match &line.entry {
-            Entry::Event(event) => (event.token.map(|token| token.to_string()), of_event(event)),
+            Entry::Event(event) => {
+                let more = name.chars().count().saturating_sub(NAME);
+                let room = usize::from(out::WIDTH) - BEFORE - more;
+                (
+                    event.token.map(|token| token.to_string()),
+                    of_event(event, room),
+                )
+            }
             Entry::Started(started) => (None, of_started(started)),
             Entry::Report(report) => (None, of_report(report)),
             _ => (None, String::new()),
         };
         let time = at.strftime("%H:%M:%S%.3f");
         let token = token.unwrap_or_default();
-        let name = line.entry.name();
-        let text = format!("{time} {token:8} {name:<14} {what}");
+        let text = format!("{time} {token:8} {name:<NAME$} {what}");
         out.line(out::printable(&text).trim_end())
     }
 }
 
-fn of_event(event: &QuotaEvent) -> String {
+/// In so many characters, if that is possible.
+fn of_event(event: &QuotaEvent, room: usize) -> String {
     let Ok(Value::Object(mut fields)) = serde_json::to_value(&event.kind) else {
         return String::new();
     };
     fields.remove("event");
+    if let EventKind::Request { .. } = event.kind {
+        for name in OF_REQUESTS {
+            fields.remove(name);
+        }
+    }
+    // The route or the limit says it.
+    if fields.contains_key("route") || fields.get("limit") == fields.get("class") {
+        fields.remove("class");
+    }
     for (name, usual) in USUAL {
         if fields.get(name).and_then(Value::as_str) == Some(usual) {
             fields.remove(name);
@@ -79,16 +100,35 @@ fn of_event(event: &QuotaEvent) -> String {
         let taken = names.iter().filter_map(|name| fields.remove(*name));
         taken.map(|value| short(&value)).collect::<Vec<_>>()
     };
-    let (first, last) = (take(&FIRST), take(&LAST));
-    let mut parts = first;
+    let (mut parts, route, last) = (take(&FIRST), take(&["route"]), take(&LAST));
     for (name, value) in &fields {
-        // An attempt that is the first is like all others.
-        if name != "attempt" || value != &Value::from(1) {
+        // An attempt that is the first is like all others, and so is a wait of no length.
+        if (name != "attempt" || value != &Value::from(1)) && value != &Value::from(0.0) {
+            let name = match name.as_str() {
+                "daily_remaining" => "daily",
+                name => name,
+            };
             parts.push(format!("{name}={}", short(value)));
         }
     }
     parts.extend(last);
+    let used: usize = parts.iter().map(|part| part.chars().count() + 1).sum();
+    let room = room.saturating_sub(used).max(LEAST_ROUTE);
+    parts.extend(route.iter().map(|route| shortened(route, room)));
     parts.join(" ")
+}
+
+/// The method and the end of the path, which tell most.
+fn shortened(route: &str, room: usize) -> String {
+    let length = route.chars().count();
+    let (method, path) = route.split_once(' ').unwrap_or(("", route));
+    if length <= room {
+        return route.to_owned();
+    }
+    let left = room.saturating_sub(method.chars().count() + 2);
+    let skipped = path.chars().count().saturating_sub(left);
+    let end: String = path.chars().skip(skipped).collect();
+    format!("{method} …{end}")
 }
 
 fn short(value: &Value) -> String {

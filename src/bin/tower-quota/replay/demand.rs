@@ -138,9 +138,7 @@ impl Reading {
             }
         };
         let name = |key: Option<tower_quota::core::Fingerprint>| {
-            let text = key.and_then(|key| serde_json::to_value(key).ok());
-            let text = text.as_ref().and_then(|text| text.as_str());
-            text.unwrap_or("none").to_owned()
+            key.map_or_else(|| "none".to_owned(), tower_quota::core::Fingerprint::to_hex)
         };
         let token = name(event.token);
         let asked = event.at.checked_sub(*took + *waited).unwrap_or(event.at);

@@ -1,7 +1,6 @@
 //! `tower-quota replay`: what a log's requests would have met under other limits or another limiter, and whether what the log tells follows
 //! from its answers.
 
-mod compare;
 mod demand;
 mod drive;
 mod limiter;

@@ -113,7 +113,9 @@ const HEADINGS: &str = "</th><th scope=\"col\" class=\"n\">Requests</th><th scop
 /// The tokens with most refusals and those with most requests.
 pub(super) fn tokens(report: &Report) -> Html {
     let mut tokens: Vec<&TokenReport> = Vec::new();
-    for token in report.refused_tokens.iter().chain(&report.tokens) {
+    // The lists begin with those that matter.
+    let (refused, busy) = (report.refused_tokens.iter(), report.tokens.iter());
+    for token in refused.take(TOP).chain(busy.take(TOP)) {
         if tokens.iter().all(|known| known.token != token.token) {
             tokens.push(token);
         }
