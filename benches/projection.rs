@@ -26,7 +26,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use days::{KINDS, Kind, MINUTES, NOON, Run};
 use serde_json::{Value, json};
 use tower_quota::clock::Clock;
-use tower_quota::report::projection::Usage;
+use tower_quota::report::projection::Burn;
 
 const SEEDS: u64 = 2_000;
 /// Near enough.
@@ -188,7 +188,7 @@ fn cost(run: &Run, kind: &Kind) -> Cost {
         black_box(run.project(black_box(&mut usage), NOON));
     }
     let projected = clock.elapsed() - began;
-    let mut usage = Usage::new(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(86_400));
+    let mut usage = Burn::new(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(86_400));
     let began = clock.elapsed();
     for nth in 0..NOTES {
         let now = UNIX_EPOCH + Duration::from_millis(u64::from(nth));
@@ -198,7 +198,7 @@ fn cost(run: &Run, kind: &Kind) -> Cost {
     Cost {
         note_nanos: noted.as_nanos() as f64 / f64::from(NOTES),
         project_micros: projected.as_micros() as f64 / f64::from(PROJECTIONS),
-        bytes: size_of::<Usage>(),
+        bytes: size_of::<Burn>(),
     }
 }
 

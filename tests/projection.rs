@@ -6,7 +6,7 @@ mod days;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use days::{KINDS, NOON, Run};
-use tower_quota::report::projection::Usage;
+use tower_quota::report::projection::Burn;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -17,7 +17,7 @@ fn midnight() -> SystemTime {
 }
 
 /// So many requests every minute of the hours from one to another.
-fn send(usage: &mut Usage, from: u32, to: u32, requests: u32) {
+fn send(usage: &mut Burn, from: u32, to: u32, requests: u32) {
     for minute in 60 * from..60 * to {
         usage.note(midnight() + minute * MINUTE, requests);
     }
@@ -25,7 +25,7 @@ fn send(usage: &mut Usage, from: u32, to: u32, requests: u32) {
 
 /// Minutes after midnight; `None` if it is not foretold.
 fn end(
-    usage: &mut Usage,
+    usage: &mut Burn,
     now: SystemTime,
     used: u32,
     quota: u32,
@@ -76,7 +76,7 @@ fn of_days_that_do_not_run_dry_with_a_day_before_few_are_said_to() {
 #[test]
 fn even_traffic_is_foretold_to_the_minute_at_any_hour() {
     for hour in 2..23 {
-        let mut usage = Usage::new(midnight(), midnight() + DAY);
+        let mut usage = Burn::new(midnight(), midnight() + DAY);
         send(&mut usage, 0, hour, 10);
         let (now, used) = (midnight() + hour * HOUR, 600 * hour);
         let quota = used + 300;
@@ -94,7 +94,7 @@ fn even_traffic_is_foretold_to_the_minute_at_any_hour() {
 #[test]
 fn a_pool_that_is_empty_has_run_out_and_one_that_nobody_uses_does_not() {
     let now = midnight() + HOUR;
-    let mut usage = Usage::new(midnight(), midnight() + DAY);
+    let mut usage = Burn::new(midnight(), midnight() + DAY);
     assert_eq!(end(&mut usage, now, 0, 10, midnight() + DAY), None);
     assert_eq!(usage.project(now, 0, 10, midnight() + DAY).per_hour, 0.0);
     assert_eq!(end(&mut usage, now, 10, 10, midnight() + DAY), Some(60));
@@ -104,7 +104,7 @@ fn a_pool_that_is_empty_has_run_out_and_one_that_nobody_uses_does_not() {
 
 #[test]
 fn what_others_use_is_foretold_like_our_own() {
-    let mut usage = Usage::new(midnight(), midnight() + DAY);
+    let mut usage = Burn::new(midnight(), midnight() + DAY);
     for hour in 0..12 {
         send(&mut usage, hour, hour + 1, 10);
         // They use four times as much.
@@ -123,7 +123,7 @@ fn what_others_use_is_foretold_like_our_own() {
 
 #[test]
 fn a_process_that_starts_at_nine_knows_what_was_used_before() {
-    let mut usage = Usage::new(midnight() + 9 * HOUR, midnight() + DAY);
+    let mut usage = Burn::new(midnight() + 9 * HOUR, midnight() + DAY);
     usage.project(midnight() + 9 * HOUR, 5_400, 10_000, midnight() + DAY);
     send(&mut usage, 9, 10, 10);
     let end = end(
@@ -138,7 +138,7 @@ fn a_process_that_starts_at_nine_knows_what_was_used_before() {
 
 #[test]
 fn without_such_knowledge_the_rate_is_that_since_it_started() {
-    let mut usage = Usage::new(midnight() + 9 * HOUR, midnight() + DAY);
+    let mut usage = Burn::new(midnight() + 9 * HOUR, midnight() + DAY);
     send(&mut usage, 9, 12, 10);
     let end = end(
         &mut usage,
@@ -152,7 +152,7 @@ fn without_such_knowledge_the_rate_is_that_since_it_started() {
 
 #[test]
 fn a_burst_in_the_first_minutes_is_not_taken_for_the_whole_day() {
-    let mut usage = Usage::new(midnight() + 9 * HOUR, midnight() + DAY);
+    let mut usage = Burn::new(midnight() + 9 * HOUR, midnight() + DAY);
     usage.note(midnight() + 9 * HOUR + MINUTE, 1_000);
     let now = midnight() + 9 * HOUR + 2 * MINUTE;
     assert_eq!(end(&mut usage, now, 1_000, 20_000, midnight() + DAY), None);
@@ -160,7 +160,7 @@ fn a_burst_in_the_first_minutes_is_not_taken_for_the_whole_day() {
 
 #[test]
 fn after_midnight_the_day_before_tells_until_the_new_one_does() {
-    let mut usage = Usage::new(midnight() - DAY, midnight());
+    let mut usage = Burn::new(midnight() - DAY, midnight());
     for minute in 0..24 * 60 {
         // From 08:00 to 18:00.
         let is_day = (8 * 60..18 * 60).contains(&minute);
@@ -185,7 +185,7 @@ fn after_midnight_the_day_before_tells_until_the_new_one_does() {
 
 #[test]
 fn each_day_is_counted_for_itself_however_long_nobody_asks() {
-    let mut usage = Usage::new(midnight(), midnight() + DAY);
+    let mut usage = Burn::new(midnight(), midnight() + DAY);
     send(&mut usage, 0, 24, 10);
     let week = 7 * DAY;
     let now = midnight() + week + 12 * HOUR;
@@ -204,7 +204,7 @@ fn each_day_is_counted_for_itself_however_long_nobody_asks() {
 fn a_day_of_23_or_of_25_hours_ends_when_it_ends() {
     for hours in [23, 25] {
         let resets = midnight() + hours * HOUR;
-        let mut usage = Usage::new(midnight() - DAY, midnight());
+        let mut usage = Burn::new(midnight() - DAY, midnight());
         usage.note(midnight() - DAY, 1);
         send(&mut usage, 0, 20, 10);
         let now = midnight() + 20 * HOUR;
@@ -238,7 +238,7 @@ fn clocks_and_figures_that_make_no_sense_do_no_harm() {
     ];
     for began in moments {
         for resets in moments {
-            let mut usage = Usage::new(began, resets);
+            let mut usage = Burn::new(began, resets);
             for now in moments {
                 usage.note(now, u32::MAX);
                 for reset in moments {
@@ -257,5 +257,5 @@ fn clocks_and_figures_that_make_no_sense_do_no_harm() {
 
 #[test]
 fn a_pool_takes_less_than_a_kibibyte() {
-    assert!(size_of::<Usage>() <= 1_024, "{}", size_of::<Usage>());
+    assert!(size_of::<Burn>() <= 1_024, "{}", size_of::<Burn>());
 }

@@ -8,7 +8,7 @@ use std::f64::consts::TAU;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
-use tower_quota::report::projection::{Projection, Usage};
+use tower_quota::report::projection::{Burn, Projection};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -125,15 +125,15 @@ impl Run {
     }
 
     /// What a program of this kind has counted at a minute.
-    pub(crate) fn usage(&self, kind: &Kind, until: usize) -> Usage {
+    pub(crate) fn usage(&self, kind: &Kind, until: usize) -> Burn {
         let midnight = midnight();
         let mut usage = match &self.before {
             Some(before) => {
-                let mut usage = Usage::new(midnight - DAY, midnight);
+                let mut usage = Burn::new(midnight - DAY, midnight);
                 note(&mut usage, midnight - DAY, before, 0);
                 usage
             }
-            None => Usage::new(at(kind.starts), midnight + DAY),
+            None => Burn::new(at(kind.starts), midnight + DAY),
         };
         if kind.starts > 0 {
             // The first response tells what was used before.
@@ -144,7 +144,7 @@ impl Run {
     }
 
     /// What is foretold at a minute.
-    pub(crate) fn project(&self, usage: &mut Usage, until: usize) -> Projection {
+    pub(crate) fn project(&self, usage: &mut Burn, until: usize) -> Projection {
         let used = self.used(until) as u32;
         usage.project(at(until), used, self.quota as u32, midnight() + DAY)
     }
@@ -166,7 +166,7 @@ fn at(minute: usize) -> SystemTime {
     midnight() + minute as u32 * MINUTE
 }
 
-fn note(usage: &mut Usage, midnight: SystemTime, day: &[f64], starts: usize) {
+fn note(usage: &mut Burn, midnight: SystemTime, day: &[f64], starts: usize) {
     for (minute, requests) in day.iter().enumerate().skip(starts) {
         usage.note(midnight + minute as u32 * MINUTE, *requests as u32);
     }

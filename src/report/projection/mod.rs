@@ -2,17 +2,17 @@
 //!
 //! # What and when
 //!
-//! [`Usage`] counts the requests of one pool by quarters of an hour, today and the day before, and makes a [`Projection`] of them
+//! [`Burn`] counts the requests of one pool by quarters of an hour, today and the day before, and makes a [`Projection`] of them
 //! whenever it is asked. [`Quota::report`](crate::Quota::report) does so for the pools that are used most; a program that has
 //! the counts from elsewhere, from a log say, can do it itself.
 //!
 //! ```
 //! use std::time::{Duration, UNIX_EPOCH};
-//! use tower_quota::report::projection::Usage;
+//! use tower_quota::report::projection::Burn;
 //!
 //! let midnight = UNIX_EPOCH + Duration::from_secs(20_000 * 86_400);
 //! let hour = Duration::from_secs(3_600);
-//! let mut usage = Usage::new(midnight, midnight + 24 * hour);
+//! let mut usage = Burn::new(midnight, midnight + 24 * hour);
 //! for minute in 0..12 * 60 {
 //!     usage.note(midnight + minute * hour / 60, 100);
 //! }
@@ -64,7 +64,7 @@ type Counts = [u32; QUARTERS];
 
 /// The requests of one daily pool, by the quarter of an hour: see the [module docs](self). It takes less than 1 KiB.
 #[derive(Clone, Debug)]
-pub struct Usage {
+pub struct Burn {
     today: Day,
     yesterday: Day,
     /// When the day began.
@@ -107,7 +107,7 @@ pub struct Projection {
     pub runs_out: Option<SystemTime>,
 }
 
-impl Usage {
+impl Burn {
     /// Nothing is known of what was used before `now`. The pool is filled again at `resets`, which is at most 25 h later.
     pub fn new(now: SystemTime, resets: SystemTime) -> Self {
         let began = resets.checked_sub(DAY).unwrap_or(SystemTime::UNIX_EPOCH);
