@@ -78,8 +78,9 @@ impl Quota {
 
     fn concurrency_report(&self, token: Fingerprint) -> Option<ConcurrencyReport> {
         let crowds = self.0.crowds.lock().unwrap_or_else(PoisonError::into_inner);
-        let crowds: Vec<_> = crowds.iter().filter_map(Weak::upgrade).collect();
-        let mut known = crowds
+        let living: Vec<_> = crowds.iter().filter_map(Weak::upgrade).collect();
+        drop(crowds);
+        let mut known = living
             .iter()
             .filter_map(|crowd| crowd.concurrency_of(token));
         let concurrency = known.next()?;

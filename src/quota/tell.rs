@@ -11,7 +11,7 @@ use super::daily::is_daily;
 use super::{Quota, Ticket};
 use crate::core::{Fingerprint, Keys, Subject, Tick};
 use crate::event::{Ending, EventKind, Level, Whose};
-use crate::plan::{Limit, Scope};
+use crate::plan::{Limit, RouteClass, Scope};
 use crate::report::Counts;
 use crate::request::{Attempt, RequestHead};
 use crate::signal::{Outcome, Refusal, Signals};
@@ -63,7 +63,7 @@ impl Quota {
         let mut tally = self.tally();
         let route = tally.route(&template);
         let resumed = match tally.has_pauses() {
-            true => tally.resumed(at, |subject| self.key_of(subject, &ticket)),
+            true => tally.resumed(at, self.subjects(ticket.keys, Some(ticket.class))),
             false => Vec::new(),
         };
         drop(tally);
@@ -141,6 +141,7 @@ impl Quota {
         let route = (is_worth_a_name || news.recovery.is_some())
             .then(|| tally.route_name(sent.route).clone());
         drop(tally);
+        self.tell_level(news.cleared);
         let Some(route) = route else {
             return self.tell_level(news.level);
         };
@@ -221,10 +222,13 @@ impl Quota {
         Some(key_in(limit.get_scope(), ticket.keys))
     }
 
-    /// Who refused a request, as far as the head of the response says.
-    fn refused_by<'a>(&self, signals: &'a Signals) -> Option<&'a str> {
+    /// Who refused a request, as far as the head of the response says. What is no limit of the plan may be anything that the server
+    /// wrote, and is not repeated.
+    fn refused_by(&self, signals: &Signals) -> Option<&str> {
         match &signals.outcome {
-            Outcome::Refused(Refusal::Limit(name)) => Some(name),
+            Outcome::Refused(Refusal::Limit(name)) => {
+                Some(self.plan().limit(name).map_or("token", Limit::name))
+            }
             Outcome::Refused(Refusal::Token) => Some("token"),
             Outcome::Refused(Refusal::Account) => Some("account"),
             _ => None,
@@ -242,40 +246,39 @@ impl Quota {
             .remaining
     }
 
-    /// The key of a request for a subject; `None` when the subject does not concern it.
-    fn key_of(&self, subject: Subject, ticket: &Ticket) -> Option<Fingerprint> {
-        let keys = ticket.keys;
-        match subject {
-            Subject::Token => Some(keys.token),
-            Subject::Account => Some(keys.account),
-            Subject::Limit(limit) => {
-                let limit = self.plan().limits().get(limit)?;
-                let governs = limit.governs_class(ticket.class);
-                governs.then(|| key_in(limit.get_scope(), keys))
-            }
-        }
+    /// What a pause may be of that concerns these keys, and their key for each: of the limits only those that govern `class`, if one is
+    /// given.
+    fn subjects(
+        &self,
+        keys: Keys,
+        class: Option<RouteClass>,
+    ) -> impl Iterator<Item = (Subject, Fingerprint)> {
+        let limits = self.plan().limits().iter().enumerate();
+        let limits = limits
+            .filter(move |(_, limit)| class.is_none_or(|class| limit.governs_class(class)))
+            .map(move |(index, limit)| (Subject::Limit(index), key_in(limit.get_scope(), keys)));
+        let whole = [
+            (Subject::Token, keys.token),
+            (Subject::Account, keys.account),
+        ];
+        whole.into_iter().chain(limits)
     }
 
     /// A pause has begun. Gives whether that is news.
     pub(super) fn is_news(&self, ticket: &Ticket, subject: Subject, lasts: Duration) -> bool {
+        let keys = ticket.keys;
         // A refusal may name a limit that does not govern the request.
-        let key = self.key_of(subject, ticket).unwrap_or(ticket.keys.token);
+        let mut subjects = self.subjects(keys, None);
+        let key = subjects.find_map(|(it, key)| (it == subject).then_some(key));
         let now = self.now();
-        let until = now.after(lasts);
-        self.tally().paused(now, (subject, key), ticket.keys, until)
+        let subject = (subject, key.unwrap_or(keys.token));
+        self.tally().paused(now, subject, keys, now.after(lasts))
     }
 
     /// Somebody has ended all pauses of these keys.
     pub(super) fn tell_end_of_pauses(&self, keys: Keys) {
-        let key_of = |subject| match subject {
-            Subject::Token => Some(keys.token),
-            Subject::Account => Some(keys.account),
-            Subject::Limit(limit) => {
-                let limit = self.plan().limits().get(limit)?;
-                Some(key_in(limit.get_scope(), keys))
-            }
-        };
-        let resumed = self.tally().end_pauses(self.now(), key_of);
+        let subjects = self.subjects(keys, None);
+        let resumed = self.tally().end_pauses(self.now(), subjects);
         self.tell_resumed(resumed);
     }
 

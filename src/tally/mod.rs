@@ -111,6 +111,8 @@ impl Over {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct News {
     pub(crate) recovery: Option<Recovery>,
+    /// The level of the error share that the end of the day has left, which was told before.
+    pub(crate) cleared: Option<(Level, Counts)>,
     /// The level of the error share that has been reached or left, and the counts that say so.
     pub(crate) level: Option<(Level, Counts)>,
 }
@@ -159,10 +161,10 @@ impl Tally {
             self.route_counts.resize(index + 1, Few::default());
         }
         self.route_counts[index].count(over);
-        let raised = self.judge(over.is_error());
         News {
             recovery: self.refusals.over(now.tick, over),
-            level: raised.or(cleared),
+            cleared,
+            level: self.judge(over.is_error()),
         }
     }
 
@@ -275,22 +277,22 @@ impl Tally {
         self.refusals.has_pauses()
     }
 
-    /// The pauses that held up a request and no longer do. `key_of` gives its key for each subject that concerns it.
+    /// The pauses that held up a request which `subjects` concern, and no longer do.
     pub(crate) fn resumed(
         &mut self,
         now: Tick,
-        key_of: impl Fn(Subject) -> Option<Fingerprint>,
+        subjects: impl Iterator<Item = (Subject, Fingerprint)>,
     ) -> Vec<Resumption> {
-        self.refusals.resumed(now, key_of)
+        self.refusals.resumed(now, subjects)
     }
 
     /// The same after somebody has ended them.
     pub(crate) fn end_pauses(
         &mut self,
         now: Tick,
-        key_of: impl Fn(Subject) -> Option<Fingerprint>,
+        subjects: impl Iterator<Item = (Subject, Fingerprint)>,
     ) -> Vec<Resumption> {
-        self.refusals.end_pauses(now, key_of)
+        self.refusals.end_pauses(now, subjects)
     }
 }
 
@@ -311,7 +313,7 @@ pub(crate) struct Shown {
 
 /// # What they show
 impl Tally {
-    /// The counts, with `most` tokens and routes of each kind. What it gives besides is news as of [`over`](Self::over).
+    /// The counts, with `most` tokens and routes of each kind. What it gives besides is [cleared](News::cleared).
     pub(crate) fn show(
         &mut self,
         wall: SystemTime,
@@ -367,5 +369,40 @@ fn token_report(entry: &Entry<TokenCounts>) -> TokenReport {
         uncertain: entry.over,
         errors: entry.value.counts.errors,
         rate_limited: entry.value.counts.rate_limited,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_raised_is_cleared_at_the_end_of_the_day_though_the_next_one_begins_as_badly() {
+        let thresholds = Thresholds {
+            least_requests: 1,
+            ..Thresholds::default()
+        };
+        let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(12 * 60 * 60);
+        let mut tally = Tally::new(Zone::UTC, noon, thresholds);
+        let over = Over {
+            keys: Keys::SHARED,
+            class: RouteClass::General,
+            route: tally.routes.id("GET /"),
+            sent: Tick::ZERO,
+            ending: Ending::Failed,
+            status: Some(StatusCode::BAD_GATEWAY),
+            pool: None,
+        };
+        let mut news = |wall| {
+            let tick = Tick::ZERO;
+            let News { cleared, level, .. } = tally.over(Now { tick, wall }, &over);
+            [cleared, level].map(|told| told.map(|(level, _)| level))
+        };
+        assert_eq!(news(noon), [None, Some(Level::Breach)]);
+        let next_day = noon + Duration::from_secs(24 * 60 * 60);
+        let told = [Some(Level::Fine), Some(Level::Breach)];
+        assert_eq!(news(next_day), told);
     }
 }

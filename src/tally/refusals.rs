@@ -1,5 +1,6 @@
 //! What has been told of refusals and pauses, and of which the end has not been told yet.
 
+use std::hash::Hash;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -9,7 +10,8 @@ use crate::core::{Fingerprint, Keys, Subject, Tick};
 use crate::event::Ending;
 use crate::plan::RouteClass;
 
-/// The ends of so many are told; of more nobody reads.
+/// The ends of so many are told. With more of them those go of which nothing was heard for the longest time: a token that was renewed
+/// meanwhile never comes back.
 const MOST: usize = 1_024;
 /// A pause that ends later than was told by less than this share of itself is no news: many responses say the same, each with a jitter
 /// of its own.
@@ -19,20 +21,18 @@ const NO_NEWS: f64 = 0.2;
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     refused: HashMap<(Fingerprint, RouteClass), Refused>,
-    paused: Vec<Pause>,
+    paused: HashMap<(Subject, Fingerprint), Pause>,
 }
 
 #[derive(Debug)]
 struct Refused {
     since: Tick,
+    last: Tick,
     refusals: u64,
 }
 
 #[derive(Debug)]
 struct Pause {
-    subject: Subject,
-    /// Whose, of those for which the subject is.
-    key: Fingerprint,
     /// Whose request was refused.
     keys: Keys,
     began: Tick,
@@ -58,13 +58,14 @@ impl Refusals {
     pub(super) fn over(&mut self, now: Tick, over: &Over) -> Option<Recovery> {
         let key = (over.keys.token, over.class);
         if over.is_rate_limited() {
-            if self.refused.len() < MOST || self.refused.contains_key(&key) {
-                let begun = Refused {
-                    since: now,
-                    refusals: 0,
-                };
-                self.refused.entry(key).or_insert(begun).refusals += 1;
-            }
+            make_room(&mut self.refused, &key, |refused| refused.last);
+            let refused = self.refused.entry(key).or_insert(Refused {
+                since: now,
+                last: now,
+                refusals: 0,
+            });
+            refused.last = now;
+            refused.refusals += 1;
             return None;
         }
         if self.refused.is_empty() || over.ending != Ending::Answered {
@@ -85,74 +86,131 @@ impl Refusals {
     pub(super) fn paused(
         &mut self,
         now: Tick,
-        (subject, key): (Subject, Fingerprint),
+        subject: (Subject, Fingerprint),
         keys: Keys,
         until: Tick,
     ) -> bool {
-        let is_it = |pause: &&mut Pause| pause.subject == subject && pause.key == key;
-        match self.paused.iter_mut().find(is_it) {
-            Some(pause) if pause.until > now => {
+        if let Some(pause) = self.paused.get_mut(&subject) {
+            if pause.until > now {
                 let told = pause.until;
                 pause.until = told.max(until);
                 let slack = told.since(pause.began).mul_f64(NO_NEWS);
-                until > told.after(slack)
-            }
-            Some(pause) => {
-                // It was over, and nobody came to see that.
-                (pause.began, pause.until) = (now, until);
-                true
-            }
-            None => {
-                if self.paused.len() < MOST {
-                    self.paused.push(Pause {
-                        subject,
-                        key,
-                        keys,
-                        began: now,
-                        until,
-                    });
-                }
-                true
+                return until > told.after(slack);
             }
         }
+        // If there was one, it is over, and nobody came to see that.
+        make_room(&mut self.paused, &subject, |pause| pause.until);
+        let began = now;
+        self.paused.insert(subject, Pause { keys, began, until });
+        true
     }
 
     pub(super) fn has_pauses(&self) -> bool {
         !self.paused.is_empty()
     }
 
-    /// Those that are over, whose key `key_of` gives for their subject.
+    /// Those of these subjects, each with its key, that are over.
     pub(super) fn resumed(
         &mut self,
         now: Tick,
-        key_of: impl Fn(Subject) -> Option<Fingerprint>,
+        subjects: impl Iterator<Item = (Subject, Fingerprint)>,
     ) -> Vec<Resumption> {
         let mut over = Vec::new();
-        self.paused.retain(|pause| {
-            let is_over = pause.until <= now && key_of(pause.subject) == Some(pause.key);
-            if is_over {
-                over.push(Resumption {
-                    subject: pause.subject,
-                    keys: pause.keys,
-                    after: now.since(pause.began),
-                });
+        for subject in subjects {
+            let paused = self.paused.get(&subject);
+            if paused.is_none_or(|pause| pause.until > now) {
+                continue;
             }
-            !is_over
-        });
+            over.extend(self.paused.remove(&subject).map(|pause| Resumption {
+                subject: subject.0,
+                keys: pause.keys,
+                after: now.since(pause.began),
+            }));
+        }
         over
     }
 
-    /// Those whose key `key_of` gives for their subject are over now.
+    /// Those of these subjects are over now.
     pub(super) fn end_pauses(
         &mut self,
         now: Tick,
-        key_of: impl Fn(Subject) -> Option<Fingerprint>,
+        subjects: impl Iterator<Item = (Subject, Fingerprint)>,
     ) -> Vec<Resumption> {
-        for pause in &mut self.paused {
-            if key_of(pause.subject) == Some(pause.key) {
+        let mut ended = Vec::new();
+        for subject in subjects {
+            if let Some(pause) = self.paused.get_mut(&subject) {
                 pause.until = now;
+                ended.push(subject);
             }
         }
-        self.resumed(now, key_of)
+        self.resumed(now, ended.into_iter())
+    }
+}
+
+/// Whoever was heard of longest ago gives way to `key`, if it needs a place and none is left.
+fn make_room<K: Copy + Eq + Hash, V>(
+    known: &mut HashMap<K, V>,
+    key: &K,
+    heard: impl Fn(&V) -> Tick,
+) {
+    if known.len() < MOST || known.contains_key(key) {
+        return;
+    }
+    let oldest = known.iter().min_by_key(|(_, value)| heard(value));
+    if let Some(oldest) = oldest.map(|(key, _)| *key) {
+        known.remove(&oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+    use crate::tally::routes::RouteTable;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn keys(number: u64) -> Keys {
+        let key = Fingerprint::from_halves(number, !number);
+        Keys {
+            token: key,
+            account: key,
+        }
+    }
+
+    fn over(number: u64, sent: Tick, ending: Ending) -> Over {
+        Over {
+            keys: keys(number),
+            class: RouteClass::General,
+            route: RouteTable::default().id("GET /"),
+            sent,
+            ending,
+            status: Some(StatusCode::OK),
+            pool: None,
+        }
+    }
+
+    /// Tokens are renewed: those that were refused and never come back must not cost the others their places.
+    #[test]
+    fn ends_are_told_however_many_tokens_have_gone_for_good() {
+        let mut refusals = Refusals::default();
+        let mut now = Tick::ZERO;
+        for number in 0..3 * MOST as u64 {
+            now = now.after(SECOND);
+            let subject = (Subject::Token, keys(number).token);
+            refusals.over(now, &over(number, now, Ending::Refused));
+            assert!(refusals.paused(now, subject, keys(number), now.after(SECOND)));
+            if number % 7 > 0 {
+                continue;
+            }
+            now = now.after(SECOND);
+            let after = SECOND;
+            let recovery = refusals.over(now, &over(number, now, Ending::Answered));
+            assert_eq!(recovery, Some(Recovery { refusals: 1, after }), "{number}");
+            let resumed = refusals.resumed(now, [subject].into_iter());
+            assert_eq!(resumed.len(), 1, "{number}");
+        }
+        assert!(refusals.refused.len() <= MOST && refusals.paused.len() <= MOST);
     }
 }
