@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use super::{Quota, Ticket};
 use crate::core::{Fingerprint, Keys, Subject, Tick};
 use crate::event::{Ending, EventKind, Level, Whose};
-use crate::plan::Scope;
+use crate::plan::{RouteClass, Scope};
 use crate::report::Counts;
 use crate::request::{Attempt, RequestHead};
 use crate::signal::{Outcome, Refusal, Signals};
@@ -62,7 +62,7 @@ impl Quota {
         let mut tally = self.tally();
         let route = tally.route(&template);
         let resumed = match tally.has_pauses() {
-            true => tally.resumed(at, |subject| self.key_of(subject, &ticket)),
+            true => tally.resumed(at, self.subjects(ticket.keys, Some(ticket.class))),
             false => Vec::new(),
         };
         drop(tally);
@@ -132,6 +132,7 @@ impl Quota {
         let route = (is_worth_a_name || news.recovery.is_some())
             .then(|| tally.route_name(sent.route).clone());
         drop(tally);
+        self.tell_level(news.cleared);
         let Some(route) = route else {
             return self.tell_level(news.level);
         };
@@ -230,24 +231,38 @@ impl Quota {
             .remaining
     }
 
-    /// The key of a request for a subject; `None` when the subject does not concern it.
-    fn key_of(&self, subject: Subject, ticket: &Ticket) -> Option<Fingerprint> {
-        let keys = ticket.keys;
+    /// Whatever can be paused for these keys: all of it, or what concerns requests of one class.
+    fn subjects(
+        &self,
+        keys: Keys,
+        class: Option<RouteClass>,
+    ) -> impl Iterator<Item = (Subject, Fingerprint)> {
+        let gates = [
+            (Subject::Token, keys.token),
+            (Subject::Account, keys.account),
+        ];
+        let limits = self.plan().limits().iter().enumerate();
+        let concerned = limits
+            .filter(move |(_, limit)| class.is_none_or(|class| limit.governs_class(class)))
+            .map(move |(index, limit)| (Subject::Limit(index), key_in(limit.get_scope(), keys)));
+        gates.into_iter().chain(concerned)
+    }
+
+    /// Whose a pause is.
+    fn key_of(&self, subject: Subject, keys: Keys) -> Fingerprint {
         match subject {
-            Subject::Token => Some(keys.token),
-            Subject::Account => Some(keys.account),
+            Subject::Token => keys.token,
+            Subject::Account => keys.account,
             Subject::Limit(limit) => {
-                let limit = self.plan().limits().get(limit)?;
-                let governs = limit.governs_class(ticket.class);
-                governs.then(|| key_in(limit.get_scope(), keys))
+                let limit = self.plan().limits().get(limit);
+                limit.map_or(keys.token, |limit| key_in(limit.get_scope(), keys))
             }
         }
     }
 
     /// A pause has begun. Gives whether that is news.
     pub(super) fn is_news(&self, ticket: &Ticket, subject: Subject, lasts: Duration) -> bool {
-        // A refusal may name a limit that does not govern the request.
-        let key = self.key_of(subject, ticket).unwrap_or(ticket.keys.token);
+        let key = self.key_of(subject, ticket.keys);
         let now = self.now();
         let until = now.after(lasts);
         self.tally().paused(now, (subject, key), ticket.keys, until)
@@ -255,15 +270,8 @@ impl Quota {
 
     /// Somebody has ended all pauses of these keys.
     pub(super) fn tell_end_of_pauses(&self, keys: Keys) {
-        let key_of = |subject| match subject {
-            Subject::Token => Some(keys.token),
-            Subject::Account => Some(keys.account),
-            Subject::Limit(limit) => {
-                let limit = self.plan().limits().get(limit)?;
-                Some(key_in(limit.get_scope(), keys))
-            }
-        };
-        let resumed = self.tally().end_pauses(self.now(), key_of);
+        let subjects = self.subjects(keys, None);
+        let resumed = self.tally().end_pauses(self.now(), subjects);
         self.tell_resumed(resumed);
     }
 

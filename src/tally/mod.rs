@@ -95,7 +95,9 @@ impl Over {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct News {
     pub(crate) recovery: Option<Recovery>,
-    /// The level of the error share that has been reached or left, and the counts that say so.
+    /// What a new day has cleared, and the counts that say so.
+    pub(crate) cleared: Option<(Level, Counts)>,
+    /// The level of the error share that has been reached or left since.
     pub(crate) level: Option<(Level, Counts)>,
 }
 
@@ -138,10 +140,10 @@ impl Tally {
             self.route_counts.resize(index + 1, Few::default());
         }
         self.route_counts[index].count(over);
-        let raised = self.judge(over.is_error());
         News {
             recovery: self.refusals.over(now.tick, over),
-            level: raised.or(cleared),
+            cleared,
+            level: self.judge(over.is_error()),
         }
     }
 
@@ -196,7 +198,7 @@ impl Tally {
     /// Without an error the share falls, which matters only where it was too high, or where only now there are enough to tell.
     fn judge(&mut self, is_error: bool) -> Option<(Level, Counts)> {
         let counts = &self.day.today;
-        let begins = counts.requests == self.thresholds.least_requests;
+        let begins = counts.requests == self.thresholds.least_requests.max(1);
         if !is_error && self.level == Level::Fine && !begins {
             return None;
         }
@@ -225,22 +227,22 @@ impl Tally {
         self.refusals.has_pauses()
     }
 
-    /// The pauses that held up a request and no longer do. `key_of` gives its key for each subject that concerns it.
+    /// The pauses of `subjects`, which concern a request, that are over.
     pub(crate) fn resumed(
         &mut self,
         now: Tick,
-        key_of: impl Fn(Subject) -> Option<Fingerprint>,
+        subjects: impl Iterator<Item = (Subject, Fingerprint)>,
     ) -> Vec<Resumption> {
-        self.refusals.resumed(now, key_of)
+        self.refusals.resumed(now, subjects)
     }
 
-    /// The same after somebody has ended them.
+    /// Those of `subjects` are over, because somebody has ended them.
     pub(crate) fn end_pauses(
         &mut self,
         now: Tick,
-        key_of: impl Fn(Subject) -> Option<Fingerprint>,
+        subjects: impl Iterator<Item = (Subject, Fingerprint)>,
     ) -> Vec<Resumption> {
-        self.refusals.end_pauses(now, key_of)
+        self.refusals.end_pauses(now, subjects)
     }
 }
 

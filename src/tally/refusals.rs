@@ -1,5 +1,6 @@
 //! What has been told of refusals and pauses, and of which the end has not been told yet.
 
+use std::hash::Hash;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -9,7 +10,8 @@ use crate::core::{Fingerprint, Keys, Subject, Tick};
 use crate::event::Ending;
 use crate::plan::RouteClass;
 
-/// The ends of so many are told; of more nobody reads.
+/// Of so many refusals, and as many pauses, the end is told. Where there are more, that of the oldest is not: nobody may ever come to
+/// see it, because tokens are renewed.
 const MOST: usize = 1_024;
 /// A pause that ends later than was told by less than this share of itself is no news: many responses say the same, each with a jitter
 /// of its own.
@@ -19,7 +21,8 @@ const NO_NEWS: f64 = 0.2;
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     refused: HashMap<(Fingerprint, RouteClass), Refused>,
-    paused: Vec<Pause>,
+    /// By what is paused, and whose, of those for which that is.
+    paused: HashMap<(Subject, Fingerprint), Pause>,
 }
 
 #[derive(Debug)]
@@ -30,13 +33,12 @@ struct Refused {
 
 #[derive(Debug)]
 struct Pause {
-    subject: Subject,
-    /// Whose, of those for which the subject is.
-    key: Fingerprint,
     /// Whose request was refused.
     keys: Keys,
     began: Tick,
     until: Tick,
+    /// Until when it was said to last.
+    told: Tick,
 }
 
 /// A token is answered again.
@@ -58,13 +60,12 @@ impl Refusals {
     pub(super) fn over(&mut self, now: Tick, over: &Over) -> Option<Recovery> {
         let key = (over.keys.token, over.class);
         if over.is_rate_limited() {
-            if self.refused.len() < MOST || self.refused.contains_key(&key) {
-                let begun = Refused {
-                    since: now,
-                    refusals: 0,
-                };
-                self.refused.entry(key).or_insert(begun).refusals += 1;
-            }
+            let begun = Refused {
+                since: now,
+                refusals: 0,
+            };
+            make_room(&mut self.refused, &key, |refused| refused.since);
+            self.refused.entry(key).or_insert(begun).refusals += 1;
             return None;
         }
         if self.refused.is_empty() || over.ending != Ending::Answered {
@@ -85,74 +86,82 @@ impl Refusals {
     pub(super) fn paused(
         &mut self,
         now: Tick,
-        (subject, key): (Subject, Fingerprint),
+        subject: (Subject, Fingerprint),
         keys: Keys,
         until: Tick,
     ) -> bool {
-        let is_it = |pause: &&mut Pause| pause.subject == subject && pause.key == key;
-        match self.paused.iter_mut().find(is_it) {
-            Some(pause) if pause.until > now => {
-                let told = pause.until;
-                pause.until = told.max(until);
-                let slack = told.since(pause.began).mul_f64(NO_NEWS);
-                until > told.after(slack)
-            }
-            Some(pause) => {
-                // It was over, and nobody came to see that.
-                (pause.began, pause.until) = (now, until);
-                true
-            }
-            None => {
-                if self.paused.len() < MOST {
-                    self.paused.push(Pause {
-                        subject,
-                        key,
-                        keys,
-                        began: now,
-                        until,
-                    });
+        if let Some(pause) = self.paused.get_mut(&subject) {
+            if pause.until > now {
+                pause.until = pause.until.max(until);
+                let slack = pause.told.since(pause.began).mul_f64(NO_NEWS);
+                let is_news = until > pause.told.after(slack);
+                if is_news {
+                    pause.told = until;
                 }
-                true
+                return is_news;
             }
         }
+        make_room(&mut self.paused, &subject, |pause| pause.until);
+        let pause = Pause {
+            keys,
+            began: now,
+            until,
+            told: until,
+        };
+        // Where there was one, it was over, and nobody came to see that.
+        self.paused.insert(subject, pause);
+        true
     }
 
     pub(super) fn has_pauses(&self) -> bool {
         !self.paused.is_empty()
     }
 
-    /// Those that are over, whose key `key_of` gives for their subject.
+    /// Those of `subjects` that are over.
     pub(super) fn resumed(
         &mut self,
         now: Tick,
-        key_of: impl Fn(Subject) -> Option<Fingerprint>,
+        subjects: impl Iterator<Item = (Subject, Fingerprint)>,
     ) -> Vec<Resumption> {
-        let mut over = Vec::new();
-        self.paused.retain(|pause| {
-            let is_over = pause.until <= now && key_of(pause.subject) == Some(pause.key);
-            if is_over {
-                over.push(Resumption {
-                    subject: pause.subject,
-                    keys: pause.keys,
-                    after: now.since(pause.began),
-                });
-            }
-            !is_over
-        });
-        over
+        self.end(now, subjects, |pause| pause.until <= now)
     }
 
-    /// Those whose key `key_of` gives for their subject are over now.
+    /// Those of `subjects` are over now.
     pub(super) fn end_pauses(
         &mut self,
         now: Tick,
-        key_of: impl Fn(Subject) -> Option<Fingerprint>,
+        subjects: impl Iterator<Item = (Subject, Fingerprint)>,
     ) -> Vec<Resumption> {
-        for pause in &mut self.paused {
-            if key_of(pause.subject) == Some(pause.key) {
-                pause.until = now;
+        self.end(now, subjects, |_| true)
+    }
+
+    fn end(
+        &mut self,
+        now: Tick,
+        subjects: impl Iterator<Item = (Subject, Fingerprint)>,
+        is_over: impl Fn(&Pause) -> bool,
+    ) -> Vec<Resumption> {
+        let mut ended = Vec::new();
+        for subject in subjects {
+            if self.paused.get(&subject).is_some_and(&is_over) {
+                ended.extend(self.paused.remove(&subject).map(|pause| Resumption {
+                    subject: subject.0,
+                    keys: pause.keys,
+                    after: now.since(pause.began),
+                }));
             }
         }
-        self.resumed(now, key_of)
+        ended
+    }
+}
+
+/// Forgets the oldest, if there is no place for one more.
+fn make_room<K: Copy + Eq + Hash, V>(map: &mut HashMap<K, V>, next: &K, age: impl Fn(&V) -> Tick) {
+    if map.len() < MOST || map.contains_key(next) {
+        return;
+    }
+    let oldest = map.iter().min_by_key(|(_, value)| age(value));
+    if let Some(oldest) = oldest.map(|(key, _)| *key) {
+        map.remove(&oldest);
     }
 }
