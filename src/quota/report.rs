@@ -1,6 +1,6 @@
 //! How quota stands at one moment.
 
-use std::sync::{PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::{Quota, tell};
 use crate::core::concurrency::Concurrency;
@@ -16,6 +16,9 @@ const SHOWN: usize = 10;
 pub(crate) trait Crowded: Send + Sync + std::fmt::Debug {
     /// `None` for a token that it has not seen.
     fn concurrency_of(&self, token: Fingerprint) -> Option<Concurrency>;
+
+    /// Everybody who waits looks again.
+    fn wake_all(&self);
 }
 
 /// # How it stands
@@ -75,9 +78,14 @@ impl Quota {
         crowds.push(crowded);
     }
 
-    fn concurrency_report(&self, token: Fingerprint) -> Option<ConcurrencyReport> {
+    /// Those who know how many are in flight. They tell events, so nothing may be locked when they are asked.
+    pub(super) fn crowds(&self) -> Vec<Arc<dyn Crowded>> {
         let crowds = self.0.crowds.lock().unwrap_or_else(PoisonError::into_inner);
-        let crowds: Vec<_> = crowds.iter().filter_map(Weak::upgrade).collect();
+        crowds.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn concurrency_report(&self, token: Fingerprint) -> Option<ConcurrencyReport> {
+        let crowds = self.crowds();
         let mut known = crowds
             .iter()
             .filter_map(|crowd| crowd.concurrency_of(token));

@@ -30,6 +30,10 @@ impl Waited {
     }
 }
 
+/// Request extension: a layer further outside would have held the request up, and has told it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WouldWait;
+
 /// A request that is on its way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {

@@ -11,6 +11,7 @@ mod places;
 mod refusals;
 mod reports;
 mod routes;
+mod shadow;
 mod stream;
 mod thresholds;
 
