@@ -6,6 +6,7 @@ mod common;
 
 mod counts;
 mod days;
+mod kinds;
 mod pauses;
 mod places;
 mod refusals;
