@@ -13,8 +13,9 @@
 //! * [`AdaptiveConcurrencyLayer`] sends no more requests at a time than the server bears.
 //! * [`PayloadTrimLayer`] asks a search that times out for less at a time, and hands on the whole answer.
 //! * [`BatchLayer`] sends calls for single records as batch calls, and gives each caller its own answer.
+//! * [`ObserveLayer`] counts what is sent and what comes back, and tells of what somebody should know.
 //!
-//! All but the last two, which can do without, are made from one [`Quota`], which owns the [`Plan`](plan::Plan) (what the limits are) and the ledger (who holds what).
+//! All but [`PayloadTrimLayer`] and [`BatchLayer`], which can do without, are made from one [`Quota`], which owns the [`Plan`](plan::Plan) (what the limits are) and the ledger (who holds what).
 //! [`hubspot`] is a ready preset for HubSpot's CRM API; any other API is described by data. [`stack::StackLayer`] is all of
 //! them in their right order.
 //!
@@ -28,6 +29,11 @@
 //! | One call for each record uses the quota up. | [`BatchLayer`]; for another API than HubSpot, [`batch::BatchPolicy`] says which calls have a batch form |
 //! | A search times out however often it is repeated. | [`PayloadTrimLayer`]; for another API than HubSpot, [`trim::TrimPolicy`] says how to ask for less |
 //! | Several processes spend the same quota. | `Quota::shared` (feature `redis`): Redis or Valkey lends them its slots |
+//! | How does quota stand? | [`Quota::report`]: headroom, what the day has used and when it runs dry, error rates, who uses most |
+//! | What happens to it? | [`event`]: `tracing` events with stable names, [`Quota::events`] for programs; `record` writes a log of them (feature `record`), `metrics` feeds an exporter |
+//! | The vendor bears 5 % errors a day. | [`ObserveLayer`] counts them as the vendor does, and tells at 3 % and at 5 % |
+//! | What would the layers do to a program that works? | [`Quota::set_enforce`]: shadow mode counts what would wait, and holds nothing up |
+//! | Will the quota do? | the program `tower-quota` (feature `cli`): `analyze` a plan of syncs or a log, `replay` it, `simulate` |
 //! | No response tells how long the server worked. | [`Guard`](core::Guard): the proof, or some more throughput for a refusal now and then |
 //!
 //! # Why it is not refused
@@ -48,6 +54,7 @@
 //!   -> SearchBudget           the slots of searches
 //!   -> TokenLimit             the slots of all other requests
 //!   -> AdaptiveConcurrency    how many at a time
+//!   -> Observe                counts each attempt and what came of it
 //!   -> timeouts, connection limits and whatever else belongs to one attempt
 //! client
 //! ```
@@ -109,7 +116,9 @@
 //! | `hubspot` | yes | the HubSpot preset; includes `json` |
 //! | `json` | with `hubspot` | `trim::CursorPages`: trimming of JSON APIs that are paged by cursors |
 //! | `zones` | no | daily pools in named time zones (`Europe/Berlin`); asking HubSpot for the reset and the use of today |
-//! | `record` | no | [`record`]: a log of all events as JSON lines, and its reader |
+//! | `metrics` | no | `metrics`: counters, histograms and gauges for whatever exporter a program has |
+//! | `record` | no | `record`: a log of all events and requests as JSON lines, and its reader |
+//! | `cli` | no | the program `tower-quota`, which plans quota, reads and replays logs, and shows a dashboard |
 //! | `sim` | no | a quota-enforcing API to test against, in process and on a socket |
 //! | `redis` | no | `Quota::shared`: one quota for many processes, with slots that Redis or Valkey lends; needs Rust 1.88 |
 //! | `redis-tls` | no | the same over TLS |
@@ -132,6 +141,8 @@ pub mod hubspot;
 mod json;
 pub mod limit;
 mod macros;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod observe;
 #[cfg(feature = "json")]
 mod percent;

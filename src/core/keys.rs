@@ -15,7 +15,7 @@ impl Fingerprint {
 
     /// All of it, as 32 hexadecimal digits: for the key of a record that processes share, and for logs that programs read.
     #[cfg(any(feature = "redis", feature = "json"))]
-    pub(crate) fn to_hex(self) -> String {
+    pub fn to_hex(self) -> String {
         let [high, low] = self.0;
         format!("{high:016x}{low:016x}")
     }

@@ -2,6 +2,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::note::JITTER;
 #[cfg(feature = "redis")]
 use super::shared;
 use super::{DailyExhausted, Quota, Shared, admitted, daily};
@@ -25,6 +26,7 @@ pub struct QuotaBuilder {
     cold_start: Option<ColdStart>,
     max_waiting: Option<u32>,
     daily_exhausted: DailyExhausted,
+    pause_jitter: f64,
     thresholds: Thresholds,
     enforce: bool,
     #[cfg(feature = "redis")]
@@ -42,6 +44,7 @@ impl QuotaBuilder {
             cold_start: None,
             max_waiting: None,
             daily_exhausted: DailyExhausted::default(),
+            pause_jitter: JITTER,
             thresholds: Thresholds::default(),
             enforce: true,
             #[cfg(feature = "redis")]
@@ -103,6 +106,14 @@ impl QuotaBuilder {
     #[must_use]
     pub fn daily_exhausted(mut self, then: DailyExhausted) -> Self {
         self.daily_exhausted = then;
+        self
+    }
+
+    /// Sets by which share of itself, from 0 to 1, a pause is lengthened at most, at random and never by more than a second; 0.1 at first,
+    /// so that several processes do not resume as one. A figure beyond is taken for the nearest one.
+    #[must_use]
+    pub fn pause_jitter(mut self, share: f64) -> Self {
+        self.pause_jitter = if share > 0.0 { share.min(1.0) } else { 0.0 };
         self
     }
 
@@ -186,12 +197,16 @@ impl QuotaBuilder {
                 Rule::Rolling { .. } => None,
             });
         let zone = zones.into_iter().next().unwrap_or(Zone::UTC);
+        let tally = Tally::new(zone, clock.wall(), self.thresholds);
         static QUOTAS: AtomicU64 = AtomicU64::new(0);
         let number = QUOTAS.fetch_add(1, Ordering::Relaxed);
         let quota = Quota(Arc::new(Shared {
             number: NonZeroU64::MIN.saturating_add(number),
+            #[cfg(feature = "metrics")]
+            metrics: crate::metrics::Metrics::new(self.api.plan()),
             counts_days: self.api.plan().limits().iter().any(daily::is_daily),
             daily_exhausted: self.daily_exhausted,
+            pause_jitter: self.pause_jitter,
             api: self.api,
             clock,
             source: self.source,
@@ -205,7 +220,7 @@ impl QuotaBuilder {
             has_seen_others: AtomicBool::new(false),
             shared_classes: admitted::Shared::default(),
             hub: Hub::default(),
-            tally: Mutex::new(Tally::new(zone, self.thresholds)),
+            tally: Mutex::new(tally),
             crowds: Mutex::default(),
             enforces: AtomicBool::new(self.enforce),
             #[cfg(feature = "redis")]

@@ -29,6 +29,8 @@ impl Quota {
         self.tell_level(cleared);
         let event = QuotaEvent::new(wall, whose.into(), kind);
         event.trace();
+        #[cfg(feature = "metrics")]
+        self.0.metrics.event(&event.kind);
         self.0.hub.send(event);
     }
 }

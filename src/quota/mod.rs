@@ -94,6 +94,7 @@ struct Shared {
     /// Whether a limit of the plan is a daily pool; a change of rule cannot make one.
     counts_days: bool,
     daily_exhausted: DailyExhausted,
+    pause_jitter: f64,
     /// No pause lasts longer than this many milliseconds on the clock; lets those who only wait for pauses go without a lock.
     last_pause: AtomicU64,
     /// How many pauses have begun.
@@ -103,6 +104,8 @@ struct Shared {
     /// What several layers may govern, so that the first must tell the others.
     shared_classes: admitted::Shared,
     hub: Hub,
+    #[cfg(feature = "metrics")]
+    metrics: crate::metrics::Metrics,
     tally: Mutex<Tally>,
     /// Those who know how many requests are in flight.
     crowds: Mutex<Vec<Weak<dyn Crowded>>>,

@@ -16,8 +16,8 @@ const PAUSE_WITHOUT_WINDOW: Duration = Duration::from_secs(1);
 /// Where others are known to use the limit, what they and we have used is reckoned with anyway: a pause of this part of the window
 /// is enough for the next responses to arrive.
 const PAUSE_BESIDE_OTHERS: u32 = 10;
-/// A pause is lengthened by up to this share of itself, so that several processes do not resume as one.
-const JITTER: f64 = 0.1;
+/// A pause is lengthened by up to this share of itself if nobody says otherwise, so that several processes do not resume as one.
+pub(super) const JITTER: f64 = 0.1;
 /// Jitter is never longer than this.
 const LONGEST_JITTER: Duration = Duration::from_secs(1);
 
@@ -198,7 +198,7 @@ impl Quota {
                     .or(ledger.longest_window(class))
                     .unwrap_or(PAUSE_WITHOUT_WINDOW),
             };
-            let length = jittered(length);
+            let length = jittered(length, self.0.pause_jitter);
             self.pause_until(ledger, now, keys, subject, now.tick.after(length));
             Some(length)
         })
@@ -283,9 +283,9 @@ impl Quota {
     }
 }
 
-/// Lengthened at random; never shortened.
-fn jittered(length: Duration) -> Duration {
-    let jitter = length.mul_f64(JITTER).min(LONGEST_JITTER);
+/// Lengthened at random by up to `share` of itself; never shortened.
+fn jittered(length: Duration, share: f64) -> Duration {
+    let jitter = length.mul_f64(share).min(LONGEST_JITTER);
     length.saturating_add(jitter.mul_f64(fastrand::f64()))
 }
 

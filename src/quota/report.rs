@@ -6,6 +6,7 @@ use super::{Quota, tell};
 use crate::core::concurrency::Concurrency;
 use crate::core::{Fingerprint, Keys, Usage};
 use crate::plan::{Limit, Rule, Scope};
+use crate::report::projection::Projection;
 use crate::report::{ConcurrencyReport, DailyReport, KeyReport, LimitReport, Report};
 use crate::tally::Shown;
 
@@ -150,7 +151,14 @@ impl Quota {
         for (index, limit) in limits.filter(|(_, limit)| super::daily::is_daily(limit)) {
             let scope = limit.get_scope();
             for (key, usage) in self.usages(index, scope, keys) {
-                let resets_in = usage.resets_in.unwrap_or_default();
+                let now = self.0.clock.wall();
+                let resets = now + usage.resets_in.unwrap_or_default();
+                let used = usage.used.saturating_add(usage.foreign);
+                let known = self.tally().burn(now, key, used, resets);
+                let projection = known.map(|it| it.foretell(now, used, usage.quota, resets));
+                let Projection {
+                    per_hour, runs_out, ..
+                } = projection.unwrap_or_default();
                 reports.push(DailyReport {
                     limit: limit.name().to_owned(),
                     key: (scope != Scope::App).then_some(key),
@@ -158,9 +166,9 @@ impl Quota {
                     used: usage.used,
                     foreign: usage.foreign,
                     left: left(&usage),
-                    resets: self.0.clock.wall() + resets_in,
-                    per_hour: 0.0,
-                    runs_out: None,
+                    resets,
+                    per_hour,
+                    runs_out,
                 });
             }
         }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 
+use super::daily::is_daily;
 use super::{Quota, Ticket};
 use crate::core::{Fingerprint, Keys, Subject, Tick};
 use crate::event::{Ending, EventKind, Level, Whose};
-use crate::plan::{RouteClass, Scope};
+use crate::plan::{Limit, RouteClass, Scope};
 use crate::report::Counts;
 use crate::request::{Attempt, RequestHead};
 use crate::signal::{Outcome, Refusal, Signals};
@@ -128,8 +129,16 @@ impl Quota {
             sent: sent.at,
             ending: end.ending,
             status: end.status,
-            uses_daily: self.uses_daily(&sent.ticket),
+            pool: self.pool_of(&sent.ticket),
         };
+        #[cfg(feature = "metrics")]
+        self.0.metrics.request(&crate::metrics::Over {
+            class: class.as_str(),
+            waited: sent.waited,
+            took: now.tick.since(sent.at),
+            ending: end.ending,
+            status: end.status.map(|status| status.as_u16()),
+        });
         let is_worth_a_name = end.ending == Ending::Refused || self.wants_requests();
         let mut tally = self.tally();
         let news = tally.over(now, &over);
@@ -206,12 +215,15 @@ impl Quota {
             || tracing::enabled!(target: "tower_quota::request", tracing::Level::TRACE)
     }
 
-    /// Whether a daily pool governs the request.
-    fn uses_daily(&self, ticket: &Ticket) -> bool {
+    /// The key under the first daily pool that governs the request, if one does.
+    fn pool_of(&self, ticket: &Ticket) -> Option<Fingerprint> {
+        if !self.0.counts_days {
+            return None;
+        }
         let mut limits = self.plan().limits().iter();
-        self.0.counts_days
-            && limits
-                .any(|limit| super::daily::is_daily(limit) && limit.governs_class(ticket.class))
+        let governs = |limit: &&Limit| is_daily(limit) && limit.governs_class(ticket.class);
+        let limit = limits.find(governs)?;
+        Some(key_in(limit.get_scope(), ticket.keys))
     }
 
     /// Who refused a request, as far as the head of the response says.
@@ -227,7 +239,7 @@ impl Quota {
     fn daily_remaining(&self, signals: &Signals) -> Option<u64> {
         let is_daily = |limit: &str| {
             let limit = self.plan().limit(limit);
-            limit.is_some_and(super::daily::is_daily)
+            limit.is_some_and(is_daily)
         };
         let mut observed = signals.observed.iter();
         observed

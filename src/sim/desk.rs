@@ -14,7 +14,7 @@ use super::fault::{Answer, Fault, Faults, Kind};
 use super::quota::{Caller, Enforcer, Figures, Refusal};
 use super::routes::{self, Call, Class, Query};
 use super::stats::{Counted, Stats};
-use super::{Parts, ServiceHeader, SimBody};
+use super::{Journey, Parts, ServiceHeader, SimBody};
 
 /// All that changes.
 #[derive(Debug)]
@@ -235,7 +235,10 @@ impl Desk {
         if let Some((wait, _)) = too_heavy {
             ticket.service = wait;
         } else if windows {
-            ticket.service = settings.service_time.draw(&mut self.rng);
+            ticket.service = match Journey::of(&head.extensions) {
+                Some(journey) => journey.work,
+                None => settings.service_time.draw(&mut self.rng),
+            };
         }
         if let Some(in_work) = self.enforcer.in_work(&caller, class) {
             *in_work += 1;

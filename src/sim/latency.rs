@@ -31,6 +31,31 @@ pub struct Latency {
 /// Nothing may take longer than this; it keeps sums far from overflow.
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Request extension: how long this one request takes, in place of what would be drawn. For replays of what has happened.
+///
+/// No part is longer than a day. It holds for requests in process only; on a socket extensions do not travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Journey {
+    /// From the call until the server counts it.
+    pub uplink: Duration,
+    /// How long the server works on it, if it does.
+    pub work: Duration,
+    /// From the end of the work until the caller has the head of the answer.
+    pub downlink: Duration,
+}
+
+impl Journey {
+    /// That of a request, if it has one.
+    pub(super) fn of(extensions: &http::Extensions) -> Option<Self> {
+        let journey = extensions.get::<Self>()?;
+        Some(Self {
+            uplink: journey.uplink.min(LONGEST),
+            work: journey.work.min(LONGEST),
+            downlink: journey.downlink.min(LONGEST),
+        })
+    }
+}
+
 impl Latency {
     /// Nothing takes any time. The default everywhere.
     pub const NONE: Latency = Latency::constant(Duration::ZERO);

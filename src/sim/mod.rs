@@ -90,7 +90,7 @@ pub use self::dialect::{BatchDialect, ErrorItems, NoneFound, Traces};
 use self::fault::Faults;
 pub use self::fault::{Fault, Script};
 pub use self::filter::Operator;
-pub use self::latency::Latency;
+pub use self::latency::{Journey, Latency};
 use self::limits::Limits;
 pub use self::limits::SimTier;
 pub use self::others::Others;

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tower_service::Service;
 
 use super::desk::{Incoming, Outcome};
-use super::{Shared, SimBody};
+use super::{Journey, Shared, SimBody};
 
 /// The server reads no more of a body than this: 4 MiB. A longer one is answered with 413.
 const BODY_LIMIT: usize = 4 << 20;
@@ -86,9 +86,12 @@ where
     /// by the future, and the uplink time then runs from its end.
     fn call(&mut self, request: Request<B>) -> SimFuture<B> {
         let (head, body) = request.into_parts();
-        let uplink = {
-            let mut desk = self.shared.desk();
-            self.shared.settings.uplink.draw(&mut desk.rng)
+        let uplink = match Journey::of(&head.extensions) {
+            Some(journey) => journey.uplink,
+            None => {
+                let mut desk = self.shared.desk();
+                self.shared.settings.uplink.draw(&mut desk.rng)
+            }
         };
         let mut upload = Upload {
             shared: self.shared.clone(),
@@ -236,7 +239,11 @@ async fn exchange(
         let mut desk = shared.desk();
         let now = timeline.now();
         let outcome = desk.leave(ticket, &request, settings, now);
-        (outcome, now + settings.downlink.draw(&mut desk.rng))
+        let downlink = match Journey::of(&request.head.extensions) {
+            Some(journey) => journey.downlink,
+            None => settings.downlink.draw(&mut desk.rng),
+        };
+        (outcome, now + downlink)
     };
     let answer = match outcome {
         Outcome::Answer(response) => Ok(*response),

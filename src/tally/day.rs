@@ -68,7 +68,7 @@ impl Day {
         interval.requests = interval.requests.saturating_add(1);
         interval.errors = interval.errors.saturating_add(error.into());
         interval.rate_limited = interval.rate_limited.saturating_add(rate_limited.into());
-        interval.daily = interval.daily.saturating_add(over.uses_daily.into());
+        interval.daily = interval.daily.saturating_add(over.pool.is_some().into());
     }
 
     /// The one of `wall`. What comes late counts for the latest.
@@ -95,6 +95,10 @@ impl Day {
 
     pub(super) fn began(&self) -> SystemTime {
         self.began
+    }
+
+    pub(super) fn ends(&self) -> SystemTime {
+        self.ends
     }
 
     pub(super) fn history(&self) -> Vec<Interval> {

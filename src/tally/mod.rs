@@ -20,22 +20,30 @@ use self::top::{Entry, Top};
 use crate::core::{Fingerprint, Keys, Now, Subject, Tick};
 use crate::event::{Ending, Level, Route};
 use crate::plan::{RouteClass, Zone};
+use crate::report::projection::Burn;
 use crate::report::{Counts, ErrorShare, Interval, RouteReport, TokenReport};
 
 /// So many tokens are counted one by one: with no more of them the counts are exact.
 const TOKENS: usize = 1_024;
 /// The same of those that were refused.
 const REFUSED_TOKENS: usize = 128;
+/// The same of daily pools, of each of which is remembered when it was used.
+const POOLS: usize = 256;
+/// With fewer requests than these there is nothing to foretell, and no memory is spent on it.
+const FEW: u32 = 16;
 
 /// The counters of one quota.
 #[derive(Debug)]
 pub(crate) struct Tally {
     zone: Zone,
+    /// When counting began.
+    began: SystemTime,
     thresholds: Thresholds,
     day: Day,
     level: Level,
     tokens: Top<TokenCounts>,
     refused_tokens: Top<TokenCounts>,
+    pools: Top<Pool>,
     routes: RouteTable,
     /// By the position of the route.
     route_counts: Vec<Few>,
@@ -47,6 +55,14 @@ struct TokenCounts {
     /// There once it was counted.
     account: Option<Fingerprint>,
     counts: Few,
+}
+
+/// How one daily pool is used.
+#[derive(Clone, Debug, Default)]
+struct Pool {
+    /// Requests before that is remembered.
+    few: u32,
+    burn: Option<Box<Burn>>,
 }
 
 /// What is counted of each token and each route.
@@ -75,8 +91,8 @@ pub(crate) struct Over {
     pub(crate) ending: Ending,
     /// `None` when no response came.
     pub(crate) status: Option<StatusCode>,
-    /// Whether it uses up a daily pool.
-    pub(crate) uses_daily: bool,
+    /// The key whose daily pool it uses up, if it does.
+    pub(crate) pool: Option<Fingerprint>,
 }
 
 impl Over {
@@ -102,19 +118,21 @@ pub(crate) struct News {
 }
 
 impl Tally {
-    /// `zone` is that of the day for which is counted.
-    pub(crate) fn new(zone: Zone, thresholds: Thresholds) -> Self {
+    /// `zone` is that of the day for which is counted, from `began` on.
+    pub(crate) fn new(zone: Zone, began: SystemTime, thresholds: Thresholds) -> Self {
         let zone = match zone.is_unknown() {
             true => Zone::UTC,
             false => zone,
         };
         Self {
             zone,
+            began,
             thresholds,
             day: Day::default(),
             level: Level::Fine,
             tokens: Top::new(TOKENS),
             refused_tokens: Top::new(REFUSED_TOKENS),
+            pools: Top::new(POOLS),
             routes: RouteTable::default(),
             route_counts: Vec::new(),
             refusals: Refusals::default(),
@@ -135,6 +153,9 @@ impl Tally {
         let cleared = self.advance(now.wall);
         self.day.count(now.wall, over);
         self.count_token(over);
+        if let Some(pool) = over.pool {
+            self.count_pool(now.wall, pool);
+        }
         let index = over.route.index();
         if self.route_counts.len() <= index {
             self.route_counts.resize(index + 1, Few::default());
@@ -145,6 +166,35 @@ impl Tally {
             cleared,
             level: self.judge(over.is_error()),
         }
+    }
+
+    fn count_pool(&mut self, wall: SystemTime, key: Fingerprint) {
+        let pool = &mut self.pools.add(key).value;
+        let now = match &mut pool.burn {
+            Some(burn) => return burn.note(wall, 1),
+            None => wall,
+        };
+        pool.few += 1;
+        if pool.few >= FEW {
+            let known_since = self.began.max(self.day.began()).min(now);
+            let mut burn = Box::new(Burn::new(known_since, self.day.ends()));
+            burn.note(now, pool.few);
+            pool.burn = Some(burn);
+        }
+    }
+
+    /// What is known of the use of a pool, after having heard that `used` requests of it have been used in all and that it is filled
+    /// again at `resets`. To foretell takes a while, so it is done elsewhere.
+    pub(crate) fn burn(
+        &mut self,
+        wall: SystemTime,
+        key: Fingerprint,
+        used: u32,
+        resets: SystemTime,
+    ) -> Option<Box<Burn>> {
+        let burn = self.pools.get_mut(key)?.value.burn.as_mut()?;
+        burn.hear(wall, used, resets);
+        Some(burn.clone())
     }
 
     fn count_token(&mut self, over: &Over) {

@@ -95,11 +95,8 @@ impl Template {
         }
         template.push(method(head.method));
         template.push(" ");
-        let path = head.uri.path();
-        if path.split('/').all(str::is_empty) {
-            template.push("/");
-        }
-        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        let method_ends = template.length;
+        for segment in Segments(head.uri.path()) {
             let segment = match routes.is_name(segment) {
                 true => segment,
                 false => ANYTHING,
@@ -111,22 +108,51 @@ impl Template {
             template.push("/");
             template.push(segment);
         }
+        if template.length == method_ends {
+            template.push("/");
+        }
         template
     }
 
     /// Up to the end of what there is place for; a name of the caller's may be cut.
     fn push(&mut self, text: &str) {
-        let mut end = text.len().min(LONGEST - self.length);
-        while !text.is_char_boundary(end) {
-            end -= 1;
+        let place = &mut self.text[self.length..];
+        let mut end = text.len();
+        if end > place.len() {
+            end = place.len();
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
         }
-        self.text[self.length..self.length + end].copy_from_slice(&text.as_bytes()[..end]);
+        place[..end].copy_from_slice(&text.as_bytes()[..end]);
         self.length += end;
     }
 
     pub(crate) fn as_str(&self) -> &str {
         // Whole characters were written, so this never fails.
         std::str::from_utf8(&self.text[..self.length]).unwrap_or_default()
+    }
+}
+
+/// The segments of a path, without the empty ones: by bytes, which is faster on what is as short as these than to search.
+struct Segments<'a>(&'a str);
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        while !self.0.is_empty() {
+            let end = self.0.bytes().position(|byte| byte == b'/');
+            let (segment, rest) = match end {
+                Some(end) => (&self.0[..end], &self.0[end + 1..]),
+                None => (self.0, ""),
+            };
+            self.0 = rest;
+            if !segment.is_empty() {
+                return Some(segment);
+            }
+        }
+        None
     }
 }
 

@@ -7,10 +7,12 @@
 mod analyze;
 mod dashboard;
 mod error;
+mod limiter;
 mod logs;
 mod out;
 mod replay;
 mod simulate;
+mod span;
 
 use std::process::ExitCode;
 
@@ -54,7 +56,7 @@ enum Command {
     /// What a log's requests would have met under other limits or another limiter.
     Replay(replay::Arguments),
     /// Requests of your own figures against a simulated API.
-    Simulate(simulate::Arguments),
+    Simulate(Box<simulate::Arguments>),
     /// A web page that shows how quota stands.
     Dashboard(dashboard::Arguments),
 }
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
     match done {
         Ok(Verdict::Fine) => ExitCode::SUCCESS,
         Ok(Verdict::Warning) => ExitCode::from(3),
+        Ok(Verdict::Stopped) => ExitCode::from(130),
         // Whoever reads has had enough, as `head` does.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS

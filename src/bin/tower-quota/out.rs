@@ -20,6 +20,8 @@ const HEADING: Style = Style::new().bold();
 pub(crate) enum Verdict {
     Fine,
     Warning,
+    /// Stopped with Ctrl-C.
+    Stopped,
 }
 
 /// Where answers go.
@@ -52,15 +54,40 @@ impl Out {
     }
 
     pub(crate) fn heading(&mut self, text: &str) -> Result<(), CliError> {
-        Ok(writeln!(self.stream, "{HEADING}{text}{HEADING:#}")?)
+        for line in wrapped(text, usize::from(WIDTH)) {
+            writeln!(self.stream, "{HEADING}{line}{HEADING:#}")?;
+        }
+        Ok(())
     }
 
-    /// A line that must not be overlooked.
+    /// Sentences, on as many lines as they need.
+    pub(crate) fn paragraph(&mut self, text: &str) -> Result<(), CliError> {
+        for line in wrapped(text, usize::from(WIDTH)) {
+            self.line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Sentences that belong to a mark such as `1.`, which stands before the first line alone.
+    pub(crate) fn item(&mut self, mark: &str, text: &str) -> Result<(), CliError> {
+        self.marked(mark, Style::new(), text)
+    }
+
+    /// What must not be overlooked.
     pub(crate) fn warning(&mut self, text: &str) -> Result<(), CliError> {
-        Ok(writeln!(
-            self.stream,
-            "{WARNING}warning:{WARNING:#} {text}"
-        )?)
+        self.marked("warning:", WARNING, text)
+    }
+
+    fn marked(&mut self, mark: &str, style: Style, text: &str) -> Result<(), CliError> {
+        let indent = mark.chars().count() + 1;
+        let lines = wrapped(text, usize::from(WIDTH) - indent);
+        for (nth, line) in lines.iter().enumerate() {
+            match nth {
+                0 => writeln!(self.stream, "{style}{mark}{style:#} {line}")?,
+                _ => writeln!(self.stream, "{:indent$}{line}", "")?,
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn table(&mut self, table: &Table) -> Result<(), CliError> {
@@ -70,6 +97,12 @@ impl Out {
             writeln!(self.stream, "{}", line.trim_end())?;
         }
         Ok(())
+    }
+
+    /// Something beside the answer, on the error stream.
+    pub(crate) fn note(&mut self, text: &str) {
+        // There is nowhere left to say that this fails.
+        let _ = writeln!(anstream::AutoStream::auto(io::stderr()), "note: {text}");
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), CliError> {
@@ -116,6 +149,31 @@ pub(crate) fn table(headings: &[&str]) -> Table {
     table
 }
 
+/// The text in lines of at most `width` characters, broken between words, and within those that are longer.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut line, mut used) = (String::new(), 0);
+    for word in text.split(' ') {
+        if used > 0 && used + 1 + word.chars().count() > width {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        } else if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        for letter in word.chars() {
+            if used == width {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
+            line.push(letter);
+            used += 1;
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// A number with its thousands apart, as in `29,376`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -131,5 +189,19 @@ pub(crate) fn grouped(number: u64) -> String {
 
 /// A share from 0 to 1 in per cent, as in `4.7 %`.
 pub(crate) fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
+    let percent = share * 100.0;
+    if percent.abs() < 1_000.0 {
+        return format!("{percent:.1} %");
+    }
+    let sign = if percent < 0.0 { "-" } else { "" };
+    format!("{sign}{} %", grouped(percent.abs().round() as u64))
+}
+
+/// Text from elsewhere without what steers a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |character: char| match character.is_control() {
+        true => '\u{fffd}',
+        false => character,
+    };
+    text.chars().map(shown).collect()
 }
