@@ -143,7 +143,7 @@ async fn without_an_answer_it_is_lost_and_no_error() {
     let expected = [
         (Ending::Lost, 2 * SECOND),
         (Ending::Dropped, 3 * SECOND),
-        (Ending::Dropped, SECOND * 0),
+        (Ending::Dropped, ms(0)),
     ];
     assert_eq!(ended.collect::<Vec<_>>(), expected);
 }

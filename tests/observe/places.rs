@@ -11,7 +11,7 @@ use tower_quota::signal::Signals;
 use tower_quota::{ObserveLayer, Quota, RetryAfterLayer};
 
 use crate::common::{
-    Piece, PieceBody, SECOND, Server, TestError, at_once, burst, get, patient, response,
+    Piece, PieceBody, SECOND, Server, TestError, at_once, burst, get, ms, patient, response,
 };
 use crate::{ask, figures, observed};
 
@@ -62,7 +62,7 @@ async fn a_body_comes_as_it_comes_and_breaks_as_it_breaks() {
     let answer = observed(&quota, &server).oneshot(get("a")).await.unwrap();
     assert_eq!(
         server.elapsed(),
-        SECOND * 0,
+        ms(0),
         "the head does not wait for the body"
     );
     let error: TestError = answer.into_body().collect().await.unwrap_err();

@@ -29,9 +29,8 @@ async fn a_refusal_tells_what_is_known_of_it() {
         1 => at_once(429, &[], ""),
         _ => at_once(200, &[], ""),
     });
-    let api = StackLayer::new(&quota).layer(server);
+    let api = StackLayer::new(&quota).layer(server.clone());
     let path = "/crm/v3/objects/contacts/4711?email=a@b.c";
-    let began = tokio::time::Instant::now();
     assert_eq!(
         ask(&api, request(Method::GET, path, "a")).await.unwrap(),
         200
@@ -56,7 +55,7 @@ async fn a_refusal_tells_what_is_known_of_it() {
         route: "GET /crm/v3/objects/contacts/{}".into(),
         attempt: 3,
         refusals: 2,
-        recovered_after: began.elapsed(),
+        recovered_after: server.elapsed(),
     };
     assert_eq!(named(&seen, "recovered"), [recovered]);
     let whose: Vec<_> = seen
