@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use ::metrics::{Counter, Histogram, SharedString, counter, histogram};
 
-use super::{OTHER, Over, names};
+use super::{OTHER, Over, names, shared};
 use crate::event::Ending;
 
 const MOST: usize = 32;
@@ -19,11 +19,11 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    pub(super) fn get(&self, api: &SharedString, name: &'static str) -> &Class {
+    pub(super) fn get(&self, api: &SharedString, name: &str) -> &Class {
         let mut known = self.known.iter();
         let found = known.find_map(|slot| {
             let class = slot.get_or_init(|| Box::new(Class::new(api, name)));
-            (class.name == name).then_some(class)
+            (&*class.name == name).then_some(class)
         });
         found.unwrap_or_else(|| self.other.get_or_init(|| Box::new(Class::new(api, OTHER))))
     }
@@ -32,7 +32,7 @@ impl Classes {
 /// The requests of one class.
 #[derive(Debug)]
 pub(super) struct Class {
-    pub(super) name: &'static str,
+    pub(super) name: SharedString,
     requests: [[OnceLock<Counter>; STATUSES.len()]; OUTCOMES],
     errors: OnceLock<Counter>,
     waited: Histogram,
@@ -40,8 +40,9 @@ pub(super) struct Class {
 }
 
 impl Class {
-    fn new(api: &SharedString, name: &'static str) -> Self {
-        let labels = [("api", api.clone()), ("class", name.into())];
+    fn new(api: &SharedString, name: &str) -> Self {
+        let name = shared(name);
+        let labels = [("api", api.clone()), ("class", name.clone())];
         Self {
             name,
             requests: Default::default(),
@@ -58,7 +59,7 @@ impl Class {
         let requests = self.requests[outcome][status].get_or_init(|| {
             let labels = [
                 ("api", api.clone()),
-                ("class", self.name.into()),
+                ("class", self.name.clone()),
                 ("outcome", word.into()),
                 ("status", STATUSES[status].into()),
             ];
@@ -67,7 +68,7 @@ impl Class {
         requests.increment(1);
         if over.ending == Ending::Refused || over.status.is_some_and(|status| status >= 400) {
             let errors = self.errors.get_or_init(|| {
-                let labels = [("api", api.clone()), ("class", self.name.into())];
+                let labels = [("api", api.clone()), ("class", self.name.clone())];
                 counter!(names::ERRORS, &labels)
             });
             errors.increment(1);

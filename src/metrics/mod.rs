@@ -62,7 +62,6 @@ mod first;
 mod names;
 mod report;
 
-use std::borrow::Cow;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -105,7 +104,7 @@ impl Metrics {
     /// Tells the recorder nothing yet: it may be installed later.
     pub(crate) fn new(plan: &Plan) -> Self {
         let names = plan.limits().iter().map(|limit| limit.name());
-        let limits = names.map(|name| shared(name)).collect();
+        let limits = names.map(shared).collect();
         Self {
             api: shared(plan.name()),
             limits,
@@ -200,13 +199,8 @@ impl Metrics {
         counter!(name, labels).increment(many);
     }
 
-    fn class(&self, class: &Cow<'static, str>) -> (&'static str, SharedString) {
-        // Events of this crate have classes of routes, whose names are static.
-        let name = match class {
-            Cow::Borrowed(class) => self.classes.get(&self.api, class).name,
-            Cow::Owned(_) => OTHER,
-        };
-        ("class", name.into())
+    fn class(&self, name: &str) -> (&'static str, SharedString) {
+        ("class", self.classes.get(&self.api, name).name.clone())
     }
 
     fn limit(&self, name: &str) -> (&'static str, SharedString) {

@@ -152,7 +152,7 @@ impl Quota {
             let scope = limit.get_scope();
             for (key, usage) in self.usages(index, scope, keys) {
                 let now = self.0.clock.wall();
-                let resets = now + usage.resets_in.unwrap_or_default();
+                let resets = usage.resets.unwrap_or(now);
                 let used = usage.used.saturating_add(usage.foreign);
                 let known = self.tally().burn(now, key, used, resets);
                 let projection = known.map(|it| it.foretell(now, used, usage.quota, resets));

@@ -6,7 +6,8 @@
 --   rb since when it may lack something; nil if it does not    f  whether nobody knew of one before it
 --   m  members: q number of its last call, t when, k when the last one that it has heard the answer of, e end of its lease,
 --      o longest time of a request,
---      h held slots by limit {bulk, interactive}, w by limit {what it wants still, its part of the use}, a its last answer (by limit l)
+--      h held slots by limit {bulk, interactive}, w by limit {what it wants still, its part of the use}, a its last answer (by limit l),
+--      z whether some of its slots were taken for free
 --   p  pauses: subject -> until
 --   l  limits by kind and name; hb/hi held by all of each lane.
 --      Rolling: c cooling slots, sorted {anchor, bulk, interactive, ...}, s/sb their sum and those of bulk, x how many have expired
@@ -183,6 +184,8 @@ local function may_be_back()
 end
 
 local me = S and S.m[id]
+-- It was away for so long that others may have what it had.
+if me and me.z and join == MEMBER then return reply(REJOIN, {}) end
 if me and seq == me.q then return reply(DONE, me.a) end
 if me and seq < me.q then return reply(STALE, {}) end
 
@@ -204,8 +207,10 @@ if join ~= ANEW and born ~= 0 then
         return reply(REJOIN, {})
     end
 end
--- It is not known, or not any more; or a call that was given up has been carried out.
-if join == MEMBER and not (me and me.q == last and S.b == born) then return reply(REJOIN, {}) end
+-- It is not known, or not any more; or a call that was given up has been carried out. Or it was forgotten, and then an old call came
+-- again: nobody hears an answer so long after the call was made.
+local is_known = me and me.q == last and S.b == born and me.t <= now - away + lease
+if join == MEMBER and not is_known then return reply(REJOIN, {}) end
 
 if not S then
     S = { v = VERSION, b = max(now, born + 1), t = now, rb = now, m = {}, p = {}, l = {} }
@@ -238,6 +243,7 @@ for other, m in pairs(S.m) do
                 is_over = false
                 thaws[name] = min(thaws[name] or ready, ready)
             else
+                if bulk + interactive > 0 then m.z = 1 end
                 hold(l, h, -bulk, -interactive)
                 if l.c then cool(l, over, bulk, interactive) else spend(l, over, bulk, interactive) end
             end
@@ -320,10 +326,10 @@ end
 
 -- Lends what becomes free soon: the slots change owner while they cool, so that there are never more. The first ones pay for what is
 -- used beyond the quota. Gives the time of the first that is not lent.
-local function lend_ahead(c, l, h, a, free, free_bulk, room)
+local function lend_ahead(c, l, h, a, first, free, free_bulk, room)
     local far = now + min(floor(l.w / FAR), floor(lease / 2))
-    local cooling, rest, next_ready, is_lent = l.c, {}, -1, false
-    local e, count = 1, #cooling
+    local cooling, rest, next_ready, is_shorter = l.c, {}, -1, first > 1
+    local e, count = first, #cooling
     while e <= count do
         local eb, ei = cooling[e + 1], cooling[e + 2]
         local ready = release(l, cooling[e])
@@ -333,26 +339,27 @@ local function lend_ahead(c, l, h, a, free, free_bulk, room)
             local i = max(0, min(c.want_i, free, room, eb + ei))
             local b = max(0, min(c.want_b, free - i, room - i, free_bulk, eb + ei - i))
             if i + b > 0 then
-                is_lent = true
+                is_shorter = true
                 hold(l, h, b, i)
                 local n = #a.g
                 a.g[n + 1], a.g[n + 2], a.g[n + 3] = ready, b, i
                 c.want_b, c.want_i, room = c.want_b - b, c.want_i - i, room - i - b
                 free, free_bulk = free - i - b, free_bulk - b
-                -- Of the lanes, each takes its own first.
-                local of_b = min(eb, b + max(0, i - ei))
+                -- What `Bulk` has used counts as its own until it is free, whoever gets it: less than nothing may be left of the
+                -- other lane.
+                local of_b = min(eb, b)
                 l.s, l.sb = l.s - i - b, l.sb - of_b
                 eb, ei = eb - of_b, ei - (i + b - of_b)
             end
         end
-        if eb + ei > 0 then
+        if eb > 0 or ei > 0 then
             local n = #rest
             rest[n + 1], rest[n + 2], rest[n + 3] = cooling[e], eb, ei
             if next_ready < 0 and free > 0 then next_ready = ready end
         end
         e = e + 3
     end
-    if is_lent then
+    if is_shorter then
         local n = #rest - e + 1
         for j = e, count do rest[n + j] = cooling[j] end
         l.c = rest
@@ -364,7 +371,7 @@ local function sooner(time, other)
     return (time < 0 or other and other < time) and other or time
 end
 
--- Forgets the slots whose window is over.
+-- Forgets the slots whose window is over; gives the place of the first that is left.
 local function forget(l)
     local c, first = l.c, 1
     while c[first] and release(l, c[first]) <= now do
@@ -372,11 +379,7 @@ local function forget(l)
         l.x, l.s, l.sb = l.x + gone, l.s - gone, l.sb - c[first + 1]
         first = first + 3
     end
-    if first > 1 then
-        local rest = {}
-        for j = first, #c do rest[j - first + 1] = c[j] end
-        l.c = rest
-    end
+    return first
 end
 
 -- The quota to keep to, and what of it is not reserved: the server may allow less than the plan.
@@ -391,7 +394,7 @@ local function rolling(c, l, h, a)
     l.w, l.g = c.window, c.quota > GRID and floor(c.window / GRID) or 0
     local quota, unreserved = allowed(c, l)
     for i = 1, #c.settled, 3 do cool(l, now - c.settled[i], c.settled[i + 1], c.settled[i + 2]) end
-    forget(l)
+    local first = forget(l)
     -- All that is alive has told what it has when a lease has passed.
     local has_gaps, told_by = S.rb ~= nil, S.rb and S.rb + lease or now
     if c.seen >= 0 and join == MEMBER and now >= told_by then
@@ -423,7 +426,7 @@ local function rolling(c, l, h, a)
     -- For those who will come, too, where they would not find anything free.
     if free > 0 then ahead = 0 end
     c.want_b = c.want_b + ahead
-    a.n = sooner(lend_ahead(c, l, h, a, free, free_bulk, room_ahead), thaws[c.name])
+    a.n = sooner(lend_ahead(c, l, h, a, first, free, free_bulk, room_ahead), thaws[c.name])
     c.want_b = max(0, c.want_b - ahead)
     if has_gaps then
         a.r = 1

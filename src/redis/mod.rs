@@ -50,8 +50,9 @@
 //!   last handle of its quota is dropped, if its runtime lasts for some milliseconds more.
 //! * A record that is lost (restart without a copy on disk, failover, eviction, `FLUSHALL`) is noticed. Each process tells what
 //!   it holds and what of its requests still counts; until all have had time for that, nobody gets more than it is sure of, and
-//!   [`ColdStart`](crate::plan::ColdStart) says what is made of the rest. The same goes for a server that has just been started:
-//!   the first requests wait until it has been up for one lease.
+//!   [`ColdStart`](crate::plan::ColdStart) says what is made of the rest. Meanwhile [`Bulk`](crate::plan::Lane::Bulk) may get what
+//!   is [reserved](crate::plan::Reserve), because what a process had it may have again for either lane. The same goes for a server
+//!   that has just been started: the first requests wait until it has been up for one lease.
 //! * A pause that one process begins, because it was refused, is one for all.
 //!
 //! Not shared are daily pools whose [zone is unknown](crate::plan::Zone::UNKNOWN), which are counted by what the server says, and what

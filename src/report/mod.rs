@@ -25,6 +25,7 @@
 //! What is counted, is counted by [`ObserveLayer`](crate::ObserveLayer): without one, the counts stay at zero.
 
 pub mod projection;
+mod table;
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -209,7 +210,7 @@ pub struct DailyReport {
     /// When it is filled again.
     #[cfg_attr(feature = "json", serde(with = "crate::serial::since_1970"))]
     pub resets: SystemTime,
-    /// How fast it will be used in the next hour, in requests per hour; see [`projection`](self::projection).
+    /// How fast it will be used in the next hour, in requests per hour; see [`projection`].
     pub per_hour: f64,
     /// When it will be used up; `None` where that is not before it is filled again.
     #[cfg_attr(

@@ -295,6 +295,44 @@ fn a_record_that_is_recovering_is_asked_for_no_more_than_a_part_until_it_is_whol
 }
 
 #[test]
+fn a_right_to_what_a_process_had_before_a_loss_ends_with_its_lease_if_it_does_not_come() {
+    for (comes_after, right) in [(4, 20), (30, 0)] {
+        let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+        process.lend(&[(0, bulk(20))]);
+        let lent = process.now;
+        let permits = all_that_go(&mut process);
+        process.wait(Lane::Bulk);
+        let call = process.call();
+        process.rejoin(call);
+        permits
+            .into_iter()
+            .for_each(|permit| process.settle(permit));
+        // There may be another record by then, and another loss.
+        process.now = lent + comes_after * S;
+        let call = process.call();
+        assert_eq!(call.join, Join::Anew);
+        assert_eq!(call.limits[0].cap, Some(right), "after {comes_after} s");
+        let mut recovering = grant(&[]);
+        recovering.recovering = true;
+        process.answer(call, recovering, &[]);
+        let since = process.now;
+        process.now = since + 17 * S;
+        assert_eq!(process.call().limits[0].cap, Some(50));
+    }
+}
+
+#[test]
+fn what_was_leased_and_not_used_in_time_is_not_used_in_an_outage() {
+    for (silent, goes) in [(4, 20), (5, 0)] {
+        let mut process = Process::new(rolling(100), OnOutage::LocalShare);
+        process.lend(&[(0, bulk(20))]);
+        process.pass(silent * S);
+        process.store_gone();
+        assert_eq!(all_that_go(&mut process).len(), goes);
+    }
+}
+
+#[test]
 fn a_part_of_a_pool_counts_what_was_used_today() {
     let day = Limit::daily("day", 100, Zone::UTC);
     let mut process = Process::new(day, OnOutage::LocalShare);

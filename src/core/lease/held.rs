@@ -399,9 +399,9 @@ impl Lease {
         self.foreign_until > now || self.share.is_some()
     }
 
-    /// All idle slots, and from when on they may be used.
-    pub(in crate::core) fn idle_by_time(&self) -> Vec<(Tick, u32)> {
-        let idle = self.idle.iter();
+    /// All idle slots, and from when on they may be used; none when the lease has ended.
+    pub(in crate::core) fn idle_by_time(&self, now: Tick) -> Vec<(Tick, u32)> {
+        let idle = self.idle.iter().filter(|_| now < self.ends);
         idle.map(|idle| (idle.ready, idle.slots.all())).collect()
     }
 

@@ -1,11 +1,13 @@
 //! The script on a real server, with told time.
 
 mod agrees;
+mod figures;
 mod fleet;
 mod members;
 mod pools;
 mod promises;
 mod records;
+mod safe;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

@@ -46,6 +46,33 @@ fn bulk_keeps_off_what_is_reserved() {
 }
 
 #[test]
+fn what_bulk_has_used_counts_as_its_own_until_it_is_free_whoever_gets_it() {
+    let (mut store, mut one, mut two) = (Store::new(), Member::new("one"), Member::new("two"));
+    let limit = || {
+        nothing_of(SharedRule::Rolling {
+            quota: 2,
+            unreserved: 1,
+            window: micros(W),
+            first: FirstWindow::Empty,
+        })
+    };
+    one.says(&mut store, BEGIN, limit().wants(bulk(1)));
+    two.says(&mut store, BEGIN, limit().wants(interactive(1)));
+    let over = limit().own(1).settles(BEGIN - 9 * S, bulk(1));
+    let answer = one.says(&mut store, BEGIN, over.wants(interactive(1)));
+    assert_eq!(answer.later(), [(S + 1, 1)]);
+    assert_eq!(answer.granted[0].slots, interactive(1));
+    // That of two is free, but is kept for Interactive.
+    let instead = limit().returns(interactive(1)).wants(bulk(1));
+    let answer = two.says(&mut store, BEGIN, instead);
+    assert_eq!((answer.now(), answer.next.map(us)), (0, Some(S + 1)));
+    let asks = || limit().wants(bulk(1));
+    assert_eq!(two.says(&mut store, BEGIN + S, asks()).now(), 0);
+    let answer = two.says(&mut store, BEGIN + S + 1, asks());
+    assert_eq!((answer.now(), answer.used), (1, 2));
+}
+
+#[test]
 fn a_slot_is_free_strictly_after_its_window() {
     let (mut store, mut one) = (Store::new(), Member::new("one"));
     one.says(&mut store, BEGIN, rolling(1, W).wants(bulk(1)));

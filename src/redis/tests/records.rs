@@ -458,3 +458,35 @@ fn a_record_that_was_cut_short_is_refused() {
         assert!(store.run(BEGIN, &arguments).is_err(), "{length}");
     }
 }
+
+#[test]
+fn who_was_away_for_so_long_that_a_part_of_its_slots_is_free_must_join_again() {
+    let (mut store, mut one) = (Store::new(), Member::new("one"));
+    let both = || {
+        let search = LimitCall {
+            limit: 1,
+            ..rolling(5, S).wants(bulk(5))
+        };
+        vec![want(40), search]
+    };
+    one.asks(&mut store, BEGIN, both());
+    // The narrow window is over.
+    let later = BEGIN + LEASE + TIMEOUT + S + 1;
+    let mut two = Member::new("two");
+    two.asks(&mut store, later, both());
+    assert_eq!(one.asks(&mut store, later, both()).outcome, Outcome::Rejoin);
+}
+
+#[test]
+fn an_old_call_that_comes_when_its_member_is_forgotten_does_not_bring_it_back() {
+    let (mut store, mut one, mut two) = (Store::new(), Member::new("one"), Member::new("two"));
+    let first = one.next(BEGIN, vec![want(40)]);
+    let heard = store.call(BEGIN, "one", &first);
+    one.hear(&first, &heard);
+    two.says(&mut store, BEGIN, want(0));
+    let later = BEGIN + LEASE + TIMEOUT + W + 1;
+    assert_eq!(two.says(&mut store, later, want(100)).now(), 100);
+    store.call(later, "one", &first);
+    let answer = one.asks(&mut store, later, vec![want(0).own(40)]);
+    assert_eq!(answer.outcome, Outcome::Rejoin);
+}

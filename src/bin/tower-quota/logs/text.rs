@@ -19,15 +19,12 @@ const FIRST: [&str; 6] = ["status", "limit", "level", "reason", "ending", "polic
 const LAST: [&str; 3] = ["shape", "hint", "error"];
 /// What is told of nearly every request, and would hide the rest: JSON lines have it.
 const OF_REQUESTS: [&str; 3] = ["daily_remaining", "lane", "service_time"];
-/// Of a route at least so many characters are shown.
-const LEAST_ROUTE: usize = 12;
+/// Of a route at least so many characters are shown; its method only where there is room for twice as many.
+const LEAST_ROUTE: usize = 6;
 /// What stands before what is told of an event: the time, the token and the name.
 const BEFORE: usize = 12 + 1 + 8 + 1 + NAME + 1;
 /// Most names are no longer.
 const NAME: usize = 14;
-/// What is hardly ever anything else need not be told.
-const USUAL: [(&str, &str); 2] = [("class", "general"), ("ending", "answered")];
-
 /// Prints lines of a log.
 pub(super) struct Printer {
     as_json: bool,
@@ -87,14 +84,14 @@ fn of_event(event: &QuotaEvent, room: usize) -> String {
             fields.remove(name);
         }
     }
-    // The route or the limit says it.
-    if fields.contains_key("route") || fields.get("limit") == fields.get("class") {
+    // The route or the limit says it, or it is what most are.
+    let class = fields.get("class");
+    let is_said = class == fields.get("limit") || class.and_then(Value::as_str) == Some("general");
+    if is_said || fields.contains_key("route") {
         fields.remove("class");
     }
-    for (name, usual) in USUAL {
-        if fields.get(name).and_then(Value::as_str) == Some(usual) {
-            fields.remove(name);
-        }
+    if fields.contains_key("status") {
+        fields.remove("ending");
     }
     let mut take = |names: &[&str]| {
         let taken = names.iter().filter_map(|name| fields.remove(*name));
@@ -104,11 +101,11 @@ fn of_event(event: &QuotaEvent, room: usize) -> String {
     for (name, value) in &fields {
         // An attempt that is the first is like all others, and so is a wait of no length.
         if (name != "attempt" || value != &Value::from(1)) && value != &Value::from(0.0) {
-            let name = match name.as_str() {
-                "daily_remaining" => "daily",
-                name => name,
-            };
-            parts.push(format!("{name}={}", short(value)));
+            parts.push(match name.as_str() {
+                "attempt" => format!("#{value}"),
+                "daily_remaining" => format!("daily={value}"),
+                name => format!("{name}={}", short(value)),
+            });
         }
     }
     parts.extend(last);
@@ -125,10 +122,18 @@ fn shortened(route: &str, room: usize) -> String {
     if length <= room {
         return route.to_owned();
     }
-    let left = room.saturating_sub(method.chars().count() + 2);
+    let before = match room >= 2 * LEAST_ROUTE {
+        true => format!("{method} …"),
+        false => "…".to_owned(),
+    };
+    let left = room.saturating_sub(before.chars().count());
     let skipped = path.chars().count().saturating_sub(left);
-    let end: String = path.chars().skip(skipped).collect();
-    format!("{method} …{end}")
+    path.chars()
+        .skip(skipped)
+        .fold(before, |mut text, character| {
+            text.push(character);
+            text
+        })
 }
 
 fn short(value: &Value) -> String {

@@ -12,6 +12,7 @@ use super::server::{Rules, Window};
 use crate::limiter::Bucket;
 pub(super) use crate::limiter::{Limiter, backoff};
 
+/// By class, and token or account.
 type Known = HashMap<(Class, usize), Arc<Bucket>>;
 
 /// A bucket for each key of each limit.

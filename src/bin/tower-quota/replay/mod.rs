@@ -140,7 +140,7 @@ impl Answer {
         ))?;
         if self.left_out > 0 {
             let count = out::grouped(self.left_out);
-            out.line(&format!(
+            out.paragraph(&format!(
                 "{count} requests of other classes are left out: the simulator has no limit for them."
             ))?;
         }
@@ -167,9 +167,11 @@ impl Answer {
         }
         out.table(&table)?;
         out.line("")?;
-        out.line("failed: not answered with success in the end. used: of the limit that was")?;
-        out.line("used most, from the first request to the last. median, p99: of the waits,")?;
-        out.line("that is of the time from asking to the answer beyond what the request took.")
+        out.paragraph(
+            "failed: not answered with success in the end. used: of the limit that was used most, \
+             from the first request to the last. median, p99: of the waits, that is of the time \
+             from asking to the answer beyond what the request took.",
+        )
     }
 }
 

@@ -5,7 +5,7 @@
 //! left the window. Nobody uses what is leased for longer than a lease; so that is one lease, one window and the time that a
 //! request may be late afterwards.
 
-use super::calls::window_of;
+use super::calls::{ANY_BEFORE, window_of};
 use crate::core::kind::Kind;
 use crate::core::lease::{Gate, Join, OnOutage, Share};
 use crate::core::ledger::Ledger;
@@ -104,7 +104,20 @@ impl Ledger {
         }
     }
 
-    /// The same for one cell.
+    /// The member is about to join a new record. If it had nothing to say until its lease was over, there may have been another record
+    /// meanwhile, and others may have got what it had.
+    pub(super) fn renew_apart(&mut self, now: Now, member: u32) {
+        let Some(leases) = &self.leases else {
+            return;
+        };
+        let state = leases.member(member);
+        let is_late = now.tick >= state.answered.after(leases.sharing.lease);
+        if is_late && state.join == Join::Anew && state.born > ANY_BEFORE && !state.gone {
+            self.begin_apart(now, member, Apart::Lost);
+        }
+    }
+
+    /// What a member keeps to under the limit of one cell.
     pub(super) fn set_apart(&mut self, now: Now, member: u32, id: CellId, why: Apart) {
         let Some(leases) = &self.leases else {
             return;
@@ -125,7 +138,7 @@ impl Ledger {
         };
         // Whoever has been apart from the store knows since then what is his.
         let is_known = why == Apart::Gone && lease.is_apart();
-        let later = lease.idle_by_time();
+        let later = lease.idle_by_time(now.tick);
         if why != Apart::Recovering {
             lease.void(now.tick, window);
         }

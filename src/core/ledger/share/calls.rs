@@ -20,7 +20,7 @@ const LATEST: u32 = 160;
 const MOST_COUNTED: usize = 4_096;
 
 /// The record that a member knows which knows none, and yet knows that the key may have been used.
-const ANY_BEFORE: u64 = 1;
+pub(super) const ANY_BEFORE: u64 = 1;
 /// For those who stand in line for something else so many slots are kept.
 const MOST_ELSEWHERE: u32 = 4;
 
@@ -241,6 +241,7 @@ impl Ledger {
 
     /// What a member says now; `None` if it has nothing to say.
     fn make_call(&mut self, now: Now, member: u32) -> Option<Call> {
+        self.renew_apart(now, member);
         let is_paused = self.key_paused_until(now, member).is_some();
         let leases = self.leases.as_mut()?;
         let (fleet, sharing) = (leases.fleet, leases.sharing);

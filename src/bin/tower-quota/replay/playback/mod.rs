@@ -79,7 +79,7 @@ impl Answer {
         }
         let answers = out::grouped(self.answers as u64);
         let events = out::grouped(self.events as u64);
-        out.line(&format!(
+        out.paragraph(&format!(
             "{answers} answers were played back; the log tells of {events} events that follow from them."
         ))?;
         if self.begins_in_the_middle {
