@@ -171,7 +171,7 @@ async fn nothing_that_was_planted_is_seen_anywhere() {
         told.push(serde_json::to_string(&event).unwrap());
     }
     let report = quota.report_top(1_000);
-    told.push(format!("{report:?} {report:#?}"));
+    told.push(format!("{report} {report:?} {report:#?}"));
     told.push(serde_json::to_string(&report).unwrap());
     told.push(format!("{quota:?} {:?}", quota.plan_check()));
 
