@@ -38,6 +38,11 @@ impl Account {
         }
     }
 
+    /// Whether its quota, if it has one, is not in shadow mode.
+    pub(crate) fn enforces(&self) -> bool {
+        self.quota().is_none_or(Quota::enforces)
+    }
+
     /// The same, and what a quota must know besides.
     pub(crate) fn ticket(&self, head: RequestHead<'_>) -> Ticket {
         match self {

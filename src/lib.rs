@@ -107,7 +107,8 @@
 //! # Runtime
 //!
 //! Waiting uses tokio's timers: the services must be polled inside a tokio runtime whose time driver is enabled, and panic
-//! elsewhere as soon as somebody has to wait. Nothing is spawned, but for the task of a quota that is shared over Redis.
+//! elsewhere as soon as somebody has to wait. Nothing is spawned, but for the task of a quota that is shared over Redis and
+//! the thread that writes a log.
 //!
 //! # Features
 //!

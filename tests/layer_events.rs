@@ -3,22 +3,14 @@
 mod common;
 mod notes;
 
-use common::{SECOND, Server, at_once, burst, patient, request};
+use common::{SECOND, Server, at_once, burst, names, patient, request, so_far};
 use http::Method;
 use http_body_util::{BodyExt, Full};
 use notes::server::{Notes, is_batch};
 use notes::{all, batches, fetches, with};
 use tower::{Layer, ServiceExt};
-use tower_quota::event::{EventKind, Events, QuotaEvent};
+use tower_quota::event::EventKind;
 use tower_quota::{PayloadTrimLayer, Quota, hubspot};
-
-fn so_far(events: &mut Events) -> Vec<QuotaEvent> {
-    std::iter::from_fn(|| events.try_next()).collect()
-}
-
-fn names(events: &[QuotaEvent]) -> Vec<&'static str> {
-    events.iter().map(|event| event.kind.as_str()).collect()
-}
 
 #[tokio::test(start_paused = true)]
 async fn the_stream_tells_what_was_too_heavy_and_what_worked() {

@@ -21,12 +21,13 @@ use tokio::time::sleep;
 use tower::limit::ConcurrencyLimit;
 use tower::timeout::TimeoutLayer;
 use tower::util::{BoxCloneSyncService, MapRequestLayer, MapResponseLayer};
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_quota::body::HeldBody;
 use tower_quota::hubspot::SearchPages;
 use tower_quota::stack::StackLayer;
 use tower_quota::{
-    AdaptiveConcurrencyLayer, BoxError, PayloadTrimLayer, Quota, RetryAfterLayer, TokenLimitLayer,
+    AdaptiveConcurrencyLayer, BoxError, ObserveLayer, PayloadTrimLayer, Quota, RetryAfterLayer,
+    TokenLimitLayer,
 };
 
 /// Its clones are not ready; readiness takes two polls; a call without it panics.
@@ -120,8 +121,11 @@ async fn the_instance_that_was_made_ready_is_called() {
         let mut both = ServiceBuilder::new()
             .layer(retry)
             .layer(patient(&quota))
-            .service(probe);
+            .service(probe.clone());
+        let mut observed = ObserveLayer::new(&quota).layer(probe);
         for _ in 0..3 {
+            let ready = ServiceExt::<Plain>::ready(&mut observed).await.unwrap();
+            ready.call(get("t")).await.unwrap();
             ready_call(&mut limit).await.unwrap();
             ready_call(&mut alone).await.unwrap();
             ready_call(&mut both).await.unwrap();
@@ -129,7 +133,7 @@ async fn the_instance_that_was_made_ready_is_called() {
         }
         assert_eq!(
             calls.load(Ordering::SeqCst),
-            if status == 200 { 12 } else { 36 }
+            if status == 200 { 15 } else { 39 }
         );
     }
 }
@@ -282,6 +286,10 @@ async fn an_error_of_the_inner_readiness_reaches_the_caller() {
     let mut retry = ServiceBuilder::new()
         .layer(RetryAfterLayer::new(&quota))
         .service(Broken);
+    let mut observed = ObserveLayer::new(&quota).layer(Broken);
+    let error = ServiceExt::<Plain>::ready(&mut observed).await.err();
+    let error = error.unwrap();
+    assert_eq!(error, TestError("no connection can be made"));
     for _ in 0..10 {
         let error = ready_call(&mut limit).await.unwrap_err();
         assert_eq!(
@@ -367,6 +375,7 @@ async fn layers_services_and_futures_can_be_sent() {
     let limit = is_shared(TokenLimitLayer::new(&quota));
     let retry = is_shared(RetryAfterLayer::new(&quota));
     let both = is_shared(StackLayer::new(&quota));
+    let observe = is_shared(ObserveLayer::new(&quota));
     // `Server` is `Send`, `Sync` and `Clone`.
     let server = is_shared(Server::fine());
     let mut limited = is_shared(ServiceBuilder::new().layer(limit).service(server.clone()));
@@ -374,6 +383,8 @@ async fn layers_services_and_futures_can_be_sent() {
     let mut stacked = is_shared(ServiceBuilder::new().layer(both).service(server));
     let trim = is_shared(PayloadTrimLayer::new(is_shared(SearchPages::default())));
     let mut trimmed = is_shared(ServiceBuilder::new().layer(trim).service(Server::fine()));
+    let mut observed = is_shared(ServiceBuilder::new().layer(observe).service(Server::fine()));
+    is_send(observed.call(get("t"))).await.unwrap();
     is_send(trimmed.call(search_for_many())).await.unwrap();
     is_send(limited.call(get("t"))).await.unwrap();
     is_send(repeating.call(get("t"))).await.unwrap();

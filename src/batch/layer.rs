@@ -52,7 +52,7 @@ impl BatchLayer {
     /// batch is closed before it waits.
     ///
     /// The slots are handed over to the [`TokenLimitLayer`](crate::TokenLimitLayer) of the same quota further inside; without one
-    /// they are free again when the batch is answered.
+    /// they are free again when the batch is answered. In [shadow mode](Quota::set_enforce) of `quota` nothing is gathered.
     #[must_use]
     pub fn quota(self, quota: &Quota) -> Self {
         self.with(|setup| setup.account = Account::Of(quota.clone()))

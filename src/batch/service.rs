@@ -76,7 +76,9 @@ where
         let head = RequestHead::from(&request);
         // Whoever names the class of a call knows something about it that is not true of a batch.
         let concerned = |shared: &&Arc<Shared>| {
-            shared.setup.policy.concerns(&head) && head.extensions.get::<RouteClass>().is_none()
+            shared.setup.policy.concerns(&head)
+                && head.extensions.get::<RouteClass>().is_none()
+                && shared.setup.account.enforces()
         };
         match self.shared.as_ref().filter(concerned) {
             Some(shared) => ResponseFuture::gather(self.inner.clone(), shared.clone(), request),

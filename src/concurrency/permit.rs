@@ -30,6 +30,10 @@ pub(super) struct Enter {
     /// Known when the wait begins.
     deadline: Tick,
     age: Option<Age>,
+    /// Whether it was asked for in shadow mode: then it is not waited for.
+    in_shadow: bool,
+    /// Whether it has been told that the request would have been held up.
+    told: bool,
     state: State,
     alarm: Alarm,
 }
@@ -50,9 +54,17 @@ impl Enter {
             began: None,
             deadline: Tick::NEVER,
             age: None,
+            in_shadow: false,
+            told: false,
             state: State::New,
             alarm: Alarm::default(),
         }
+    }
+
+    /// A layer further outside has told that the request would have been held up.
+    pub(super) fn told(mut self) -> Self {
+        self.told = true;
+        self
     }
 
     /// It has had to wait for a daily pool in the meantime.
@@ -70,18 +82,24 @@ impl Enter {
         }
     }
 
+    /// In shadow mode whoever cannot go at once goes all the same, and that is told.
+    fn would_wait(&self) -> Permit {
+        if !self.told {
+            self.shared.quota.tell_would_wait(&self.ticket, NAME);
+        }
+        self.permit(None)
+    }
+
     fn poll_turn(&mut self, cx: &Context<'_>) -> Option<Turn> {
         let token = self.ticket.keys.token;
         let lane = self.ticket.lane;
         match std::mem::replace(&mut self.state, State::Done) {
             State::New => Some(self.shared.crowds(|crowds, now| {
                 self.began.get_or_insert(now);
-                self.deadline = match self.shared.quota.enforces() {
-                    true => self.patience.ends(now),
-                    // Whoever cannot go at once goes all the same, and that is told.
-                    false => now,
-                };
-                match crowds.enter(now, token, lane, self.age, self.deadline) {
+                self.deadline = self.patience.ends(now);
+                self.in_shadow = !self.shared.quota.enforces();
+                let deadline = if self.in_shadow { now } else { self.deadline };
+                match crowds.enter(now, token, lane, self.age, deadline) {
                     Turn::Waiting { waiter, .. } => crowds.poll(now, waiter, Some(cx.waker())),
                     turn => turn,
                 }
@@ -103,14 +121,17 @@ impl Future for Enter {
         loop {
             let until = match this.poll_turn(cx) {
                 Some(Turn::Granted(place)) => return Poll::Ready(Ok(this.permit(Some(place)))),
-                Some(Turn::Denied(_)) if !this.shared.quota.enforces() => {
-                    this.shared.quota.tell_would_wait(&this.ticket, NAME);
-                    return Poll::Ready(Ok(this.permit(None)));
+                Some(Turn::Denied(_)) if this.in_shadow || !this.shared.quota.enforces() => {
+                    return Poll::Ready(Ok(this.would_wait()));
                 }
                 Some(Turn::Denied(reason)) => {
                     let quota = &this.shared.quota;
                     let error = quota.refusal(&this.ticket, NAME, reason, Duration::ZERO);
                     return Poll::Ready(Err(error));
+                }
+                Some(Turn::Waiting { waiter, .. }) if !this.shared.quota.enforces() => {
+                    this.shared.crowds(|crowds, now| crowds.cancel(now, waiter));
+                    return Poll::Ready(Ok(this.would_wait()));
                 }
                 Some(Turn::Waiting { waiter, until }) => {
                     this.state = State::Waiting(waiter);

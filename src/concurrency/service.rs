@@ -10,6 +10,7 @@ use super::shared::Shared;
 use super::{InFlightBody, ResponseFuture};
 use crate::BoxError;
 use crate::core::concurrency::Concurrency;
+use crate::quota::WouldWait;
 use crate::request::RequestHead;
 
 /// Sends no more requests of a token at a time than the server bears.
@@ -53,10 +54,10 @@ where
         let quota = &self.shared.quota;
         let ticket = quota.ticket(head);
         let patience = quota.patience(self.shared.setup.max_wait, head);
-        ResponseFuture::new(
-            Enter::new(self.shared.clone(), ticket, patience),
-            self.inner.clone(),
-            request,
-        )
+        let mut enter = Enter::new(self.shared.clone(), ticket, patience);
+        if head.extensions.get::<WouldWait>().is_some() {
+            enter = enter.told();
+        }
+        ResponseFuture::new(enter, self.inner.clone(), request)
     }
 }

@@ -50,6 +50,10 @@ impl Crowded for Shared {
     fn concurrency_of(&self, token: Fingerprint) -> Option<Concurrency> {
         self.crowds(|crowds, now| crowds.known(now, token))
     }
+
+    fn wake_all(&self) {
+        self.crowds(|crowds, _| crowds.wake_all());
+    }
 }
 
 impl Shared {

@@ -166,6 +166,10 @@ impl Waiters {
         self.0.len()
     }
 
+    pub(super) fn take_wakers(&mut self) -> impl Iterator<Item = Waker> {
+        self.0.iter_mut().filter_map(|(_, it)| it.waker.take())
+    }
+
     /// Those who still wait and to whom `concerned` applies.
     pub(super) fn waiting(&self, concerned: impl Fn(&Waiter) -> bool) -> Vec<WaiterId> {
         let chosen = self

@@ -1,6 +1,6 @@
 //! The limits of a plan, ready for use, and the cells of all keys.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -37,8 +37,8 @@ pub struct Usage {
     pub waiting: u32,
     /// Until when nobody sends under this limit, its token or its account.
     pub paused_until: Option<Tick>,
-    /// How long it is until a daily pool is filled again; `None` for other limits.
-    pub resets_in: Option<Duration>,
+    /// When a daily pool is filled again; `None` for other limits.
+    pub resets: Option<SystemTime>,
 }
 
 #[derive(Debug)]

@@ -21,9 +21,16 @@ pin_project! {
 
 /// A request that is on its way. Dropped before it is answered, it has been given up.
 #[derive(Debug)]
-struct Watch {
+pub(super) struct Watch {
     quota: Quota,
     sent: Option<Sent>,
+}
+
+impl Watch {
+    pub(super) fn new(quota: Quota, sent: Sent) -> Self {
+        let sent = Some(sent);
+        Self { quota, sent }
+    }
 }
 
 impl Drop for Watch {
@@ -35,12 +42,8 @@ impl Drop for Watch {
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(inner: F, quota: Quota, sent: Sent) -> Self {
-        let sent = Some(sent);
-        Self {
-            inner,
-            watch: Watch { quota, sent },
-        }
+    pub(super) fn new(inner: F, watch: Watch) -> Self {
+        Self { inner, watch }
     }
 }
 

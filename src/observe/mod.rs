@@ -25,6 +25,8 @@
 //! request waits as time of the server. What a 429 says in its body is not known there; which limit is paused for it, the event
 //! [`Paused`](crate::event::EventKind::Paused) of the layers further outside tells.
 //!
+//! Once: two of them with the same quota, one inside the other, count everything twice.
+//!
 //! # Cancel safety
 //!
 //! A request whose future is dropped counts, as one to which no response came.

@@ -4,6 +4,7 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use super::ResponseFuture;
+use super::future::Watch;
 use crate::Quota;
 use crate::request::RequestHead;
 
@@ -43,6 +44,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let sent = self.quota.sends(RequestHead::from(&request));
-        ResponseFuture::new(self.inner.call(request), self.quota.clone(), sent)
+        // Before the call, which may panic.
+        let watch = Watch::new(self.quota.clone(), sent);
+        ResponseFuture::new(self.inner.call(request), watch)
     }
 }

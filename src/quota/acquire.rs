@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Extensions, Request, Response};
 
 use super::alarm::Alarm;
-use super::{Parked, Patience, Quota, Reserved, Ticket, Waited};
+use super::{Parked, Patience, Quota, Reserved, Ticket, Waited, WouldWait};
 use crate::core::{self, Admission, Denial, Progress, Tick, WaiterId};
 use crate::error::QuotaError;
 use crate::request::RequestHead;
@@ -43,6 +43,10 @@ pub(crate) struct Acquire {
     limits: core::Patience,
     /// When the wait began, if it had to wait.
     began: Option<Tick>,
+    /// Whether it was asked for in shadow mode: then it is not waited for.
+    in_shadow: bool,
+    /// Whether it has been told that the request would have been held up.
+    told: bool,
     state: State,
     alarm: Alarm,
 }
@@ -63,13 +67,17 @@ impl Acquire {
         let is_admitted = quota.is_admitted(request);
         let head = RequestHead::from(&*request);
         let (ticket, patience) = (quota.ticket(head), quota.patience(max_wait, head));
+        let told = head.extensions.get::<WouldWait>().is_some();
         if is_admitted {
-            return Self::no_pause(quota.clone(), ticket, patience);
+            let mut acquire = Self::no_pause(quota.clone(), ticket, patience);
+            acquire.told = told;
+            return acquire;
         }
         let reserved = request.extensions().get::<Reserved>();
         let handed = reserved.and_then(|reserved| reserved.take(quota, ticket.class));
         quota.mark_admitted(ticket.class, request.extensions_mut());
         let mut acquire = Self::slots(quota.clone(), ticket, patience);
+        acquire.told = told;
         if let Some(mut permit) = handed {
             // Should a pause hold it up, this request's patience counts, not that of whoever took the slots.
             permit.patience = patience;
@@ -88,13 +96,18 @@ impl Acquire {
             patience,
             limits: Tick::NEVER.into(),
             began: None,
+            in_shadow: false,
+            told: false,
             state: State::New,
             alarm: Alarm::default(),
         }
     }
 
-    /// Tells the layers further inside how long it has waited, now that it is over.
+    /// Tells the layers further inside how long it has waited, now that it is over, or that it would have.
     pub(crate) fn note_wait(&self, extensions: &mut Extensions) {
+        if self.told {
+            extensions.insert(WouldWait);
+        }
         if let Some(began) = self.began {
             Waited::add(self.quota.now().since(began), extensions);
         }
@@ -133,15 +146,17 @@ impl Acquire {
         let Ticket {
             keys, class, lane, ..
         } = self.ticket;
-        if !self.quota.enforces() {
-            // What cannot go at once is told, and goes all the same.
-            self.patience = Patience::NONE;
-        }
+        self.in_shadow = !self.quota.enforces();
         self.quota.ledger(|ledger, now| {
             self.limits = self.patience.starting(now.tick);
+            let limits = match self.in_shadow {
+                // What cannot go at once is told, and goes all the same.
+                true => Patience::NONE.starting(now.tick),
+                false => self.limits,
+            };
             match self.wanted {
-                Wanted::Slots => ledger.admit(now, keys, class, lane, self.limits),
-                Wanted::NoPause => ledger.admit_through_pauses(now, keys, class, lane, self.limits),
+                Wanted::Slots => ledger.admit(now, keys, class, lane, limits),
+                Wanted::NoPause => ledger.admit_through_pauses(now, keys, class, lane, limits),
             }
         })
     }
@@ -151,12 +166,15 @@ impl Acquire {
     }
 
     /// In shadow mode a permit without slots.
-    fn denied(&self, denial: Denial) -> Result<Permit, QuotaError> {
-        if self.quota.enforces() {
+    fn denied(&mut self, denial: Denial) -> Result<Permit, QuotaError> {
+        if !self.in_shadow && self.quota.enforces() {
             return Err(self.quota.error(&self.ticket, denial));
         }
-        let limit = self.quota.subject_name(denial.subject);
-        self.quota.tell_would_wait(&self.ticket, limit);
+        if !self.told {
+            self.told = true;
+            let limit = self.quota.subject_name(denial.subject);
+            self.quota.tell_would_wait(&self.ticket, limit);
+        }
         Ok(self.permit(None, None))
     }
 
@@ -172,26 +190,45 @@ impl Acquire {
     }
 }
 
+impl Acquire {
+    /// Whether it is the first time, or shadow mode has begun since: then it stands in line no longer.
+    fn must_ask(&mut self) -> bool {
+        let is_first = matches!(self.state, State::New);
+        let is_over = matches!(self.state, State::Waiting(_)) && !self.in_shadow;
+        if !is_first && (!is_over || self.quota.enforces()) {
+            return false;
+        }
+        self.leave();
+        true
+    }
+
+    /// Gives up its place in the line.
+    fn leave(&mut self) {
+        if let State::Waiting(waiter) = std::mem::replace(&mut self.state, State::Done) {
+            self.quota.ledger(|ledger, now| ledger.cancel(now, waiter));
+        }
+    }
+}
+
 impl Future for Acquire {
     type Output = Result<Permit, QuotaError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if matches!(this.state, State::New) {
-            this.state = State::Done;
-            let pauses = this.quota.pauses();
-            match this.ask() {
-                Admission::Granted(permit) => {
-                    return Poll::Ready(Ok(this.granted(permit, Some(pauses))));
-                }
-                Admission::Denied(denial) => return Poll::Ready(this.denied(denial)),
-                Admission::Waiting(waiter) => {
-                    this.began = Some(this.quota.now());
-                    this.state = State::Waiting(waiter);
+        loop {
+            if this.must_ask() {
+                let pauses = this.quota.pauses();
+                match this.ask() {
+                    Admission::Granted(permit) => {
+                        return Poll::Ready(Ok(this.granted(permit, Some(pauses))));
+                    }
+                    Admission::Denied(denial) => return Poll::Ready(this.denied(denial)),
+                    Admission::Waiting(waiter) => {
+                        this.began.get_or_insert(this.quota.now());
+                        this.state = State::Waiting(waiter);
+                    }
                 }
             }
-        }
-        loop {
             let waiter = match std::mem::replace(&mut this.state, State::Done) {
                 State::Waiting(waiter) => waiter,
                 State::Handed(permit) => return Poll::Ready(Ok(*permit)),
@@ -217,9 +254,7 @@ impl Future for Acquire {
 
 impl Drop for Acquire {
     fn drop(&mut self) {
-        if let State::Waiting(waiter) = std::mem::replace(&mut self.state, State::Done) {
-            self.quota.ledger(|ledger, now| ledger.cancel(now, waiter));
-        }
+        self.leave();
     }
 }
 

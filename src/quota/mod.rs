@@ -54,7 +54,7 @@ pub(crate) use self::report::Crowded;
 pub(crate) use self::reserved::Reserved;
 #[cfg(feature = "redis")]
 pub(crate) use self::shared::Borrower;
-pub(crate) use self::tell::{Sent, Waited};
+pub(crate) use self::tell::{Sent, Waited, WouldWait};
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::core::{Denial, DenialReason, Keys, Ledger, Now, Subject, Tick, Usage};
@@ -248,14 +248,20 @@ impl Quota {
     }
 
     /// Sets whether requests are held up where they must be; so it is at first. With `false` the quota is in shadow mode: nothing is
-    /// held up or sent again, and what would have waited is [told](crate::event::EventKind::WouldWait) and counted
-    /// ([`Counts::would_wait`](crate::report::Counts::would_wait)). It lets a program that works see what the layers would do before they
-    /// do it.
+    /// held up, sent again, asked for in pieces or gathered in batches, and what would have waited is
+    /// [told](crate::event::EventKind::WouldWait) and counted ([`Counts::would_wait`](crate::report::Counts::would_wait)), each request
+    /// once, with the first limit that would have held it up. It lets a program that works see what the layers would do before they do
+    /// it.
     ///
     /// What is sent although it would have waited takes no slot, so shadow mode tells how often a request found none, and not how long
-    /// the line would have become.
+    /// the line would have become. Those who wait in line when it begins go at once. A repetition that has been decided on is still
+    /// made.
     pub fn set_enforce(&self, enforce: bool) {
         self.0.enforces.store(enforce, Ordering::Relaxed);
+        if !enforce {
+            self.ledger(|ledger, _| ledger.wake_all());
+            self.crowds().iter().for_each(|crowd| crowd.wake_all());
+        }
     }
 
     /// Whether requests are held up where they must be.

@@ -1,6 +1,6 @@
 //! How quota stands at one moment.
 
-use std::sync::{PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::{Quota, tell};
 use crate::core::concurrency::Concurrency;
@@ -17,6 +17,9 @@ const SHOWN: usize = 10;
 pub(crate) trait Crowded: Send + Sync + std::fmt::Debug {
     /// `None` for a token that it has not seen.
     fn concurrency_of(&self, token: Fingerprint) -> Option<Concurrency>;
+
+    /// Everybody who waits looks again.
+    fn wake_all(&self);
 }
 
 /// # How it stands
@@ -76,11 +79,15 @@ impl Quota {
         crowds.push(crowded);
     }
 
-    fn concurrency_report(&self, token: Fingerprint) -> Option<ConcurrencyReport> {
+    /// Those who know how many are in flight. They tell events, so nothing may be locked when they are asked.
+    pub(super) fn crowds(&self) -> Vec<Arc<dyn Crowded>> {
         let crowds = self.0.crowds.lock().unwrap_or_else(PoisonError::into_inner);
-        let living: Vec<_> = crowds.iter().filter_map(Weak::upgrade).collect();
-        drop(crowds);
-        let mut known = living
+        crowds.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn concurrency_report(&self, token: Fingerprint) -> Option<ConcurrencyReport> {
+        let crowds = self.crowds();
+        let mut known = crowds
             .iter()
             .filter_map(|crowd| crowd.concurrency_of(token));
         let concurrency = known.next()?;
@@ -145,7 +152,7 @@ impl Quota {
             let scope = limit.get_scope();
             for (key, usage) in self.usages(index, scope, keys) {
                 let now = self.0.clock.wall();
-                let resets = now + usage.resets_in.unwrap_or_default();
+                let resets = usage.resets.unwrap_or(now);
                 let used = usage.used.saturating_add(usage.foreign);
                 let known = self.tally().burn(now, key, used, resets);
                 let projection = known.map(|it| it.foretell(now, used, usage.quota, resets));

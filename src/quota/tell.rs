@@ -31,6 +31,10 @@ impl Waited {
     }
 }
 
+/// Request extension: a layer further outside would have held the request up, and has told it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WouldWait;
+
 /// A request that is on its way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
@@ -246,33 +250,41 @@ impl Quota {
             .remaining
     }
 
-    /// What a pause may be of that concerns these keys, and their key for each: of the limits only those that govern `class`, if one is
-    /// given.
+    /// Whatever can be paused for these keys: all of it, or what concerns requests of one class.
     fn subjects(
         &self,
         keys: Keys,
         class: Option<RouteClass>,
     ) -> impl Iterator<Item = (Subject, Fingerprint)> {
-        let limits = self.plan().limits().iter().enumerate();
-        let limits = limits
-            .filter(move |(_, limit)| class.is_none_or(|class| limit.governs_class(class)))
-            .map(move |(index, limit)| (Subject::Limit(index), key_in(limit.get_scope(), keys)));
-        let whole = [
+        let gates = [
             (Subject::Token, keys.token),
             (Subject::Account, keys.account),
         ];
-        whole.into_iter().chain(limits)
+        let limits = self.plan().limits().iter().enumerate();
+        let concerned = limits
+            .filter(move |(_, limit)| class.is_none_or(|class| limit.governs_class(class)))
+            .map(move |(index, limit)| (Subject::Limit(index), key_in(limit.get_scope(), keys)));
+        gates.into_iter().chain(concerned)
+    }
+
+    /// Whose a pause is.
+    fn key_of(&self, subject: Subject, keys: Keys) -> Fingerprint {
+        match subject {
+            Subject::Token => keys.token,
+            Subject::Account => keys.account,
+            Subject::Limit(limit) => {
+                let limit = self.plan().limits().get(limit);
+                limit.map_or(keys.token, |limit| key_in(limit.get_scope(), keys))
+            }
+        }
     }
 
     /// A pause has begun. Gives whether that is news.
     pub(super) fn is_news(&self, ticket: &Ticket, subject: Subject, lasts: Duration) -> bool {
-        let keys = ticket.keys;
-        // A refusal may name a limit that does not govern the request.
-        let mut subjects = self.subjects(keys, None);
-        let key = subjects.find_map(|(it, key)| (it == subject).then_some(key));
+        let key = self.key_of(subject, ticket.keys);
         let now = self.now();
-        let subject = (subject, key.unwrap_or(keys.token));
-        self.tally().paused(now, subject, keys, now.after(lasts))
+        let until = now.after(lasts);
+        self.tally().paused(now, (subject, key), ticket.keys, until)
     }
 
     /// Somebody has ended all pauses of these keys.

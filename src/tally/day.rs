@@ -7,6 +7,8 @@ use crate::plan::Zone;
 use crate::report::{Counts, INTERVAL, Interval};
 
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 60 * 60);
+/// A clock that is set back by more than this was ahead; by less, it is an hour of the same day again.
+const AHEAD: Duration = Duration::from_secs(60 * 60);
 
 /// What was counted today and the day before.
 #[derive(Debug)]
@@ -35,14 +37,17 @@ impl Default for Day {
 impl Day {
     /// Gives whether a new day has begun.
     pub(super) fn advance(&mut self, wall: SystemTime, zone: &Zone) -> bool {
-        // Where the clock was set back a little the day goes on; where it was a day ahead, the day was none.
-        let goes_on = wall < self.ends && wall + LONGEST_DAY >= self.began;
-        if goes_on {
+        let ended = self.ends;
+        if wall < ended && wall + LONGEST_DAY + AHEAD >= ended {
             return false;
         }
-        let ended = self.ends;
         self.began = began(wall, zone);
         self.ends = zone.next_reset(wall);
+        if wall < ended {
+            // The clock was a day ahead: what was counted for that day was sent today.
+            self.intervals.clear();
+            return false;
+        }
         let is_the_next = self.began == ended;
         let before = std::mem::take(&mut self.today);
         self.yesterday = match is_the_next {
@@ -111,5 +116,65 @@ fn began(wall: SystemTime, zone: &Zone) -> SystemTime {
             return midnight.min(wall);
         }
         midnight = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// So many hours after the midnight of some day.
+    fn at(hours: u64) -> SystemTime {
+        UNIX_EPOCH + 20_454 * 24 * HOUR + Duration::from_secs(hours * 3600)
+    }
+
+    fn begun(hours: u64) -> Day {
+        let mut day = Day::default();
+        assert!(day.advance(at(hours), &Zone::UTC));
+        day.today.requests = 7;
+        day.interval(at(hours)).requests = 7;
+        day
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_a_little_does_not_begin_the_day_again() {
+        let mut day = begun(24);
+        for hours in [24, 23, 24, 47] {
+            assert!(!day.advance(at(hours), &Zone::UTC), "{hours}");
+            assert_eq!((day.began, day.today.requests), (at(24), 7));
+        }
+        assert_eq!(day.interval(at(23)).requests, 7);
+        assert!(day.advance(at(48), &Zone::UTC));
+        assert_eq!((day.yesterday.requests, day.today.requests), (7, 0));
+    }
+
+    #[test]
+    fn a_clock_that_was_days_ahead_does_not_hold_up_the_next_day() {
+        for ahead in [1, 2, 400] {
+            let mut day = begun(12 + 24 * ahead);
+            // Set right at noon: what was counted was sent today.
+            assert!(!day.advance(at(12), &Zone::UTC));
+            assert_eq!((day.began, day.today.requests), (at(0), 7));
+            assert_eq!(day.interval(at(12)).requests, 0);
+            assert_eq!(day.interval(at(12)).began, at(12));
+            assert!(day.advance(at(24), &Zone::UTC));
+            assert_eq!((day.began, day.yesterday.requests), (at(24), 7));
+        }
+    }
+
+    #[test]
+    fn there_are_never_more_intervals_than_a_day_has() {
+        let mut day = begun(0);
+        for minute in 0..(3 * 24 * 60) {
+            let wall = at(0) + Duration::from_secs(minute * 60);
+            // Back and forth.
+            for wall in [wall, wall - 30 * HOUR / 60, wall + HOUR] {
+                day.advance(wall, &Zone::UTC);
+                day.interval(wall).requests += 1;
+            }
+            assert!(day.intervals.len() <= 300);
+        }
     }
 }

@@ -111,9 +111,9 @@ impl Over {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct News {
     pub(crate) recovery: Option<Recovery>,
-    /// The level of the error share that the end of the day has left, which was told before.
+    /// What a new day has cleared, and the counts that say so.
     pub(crate) cleared: Option<(Level, Counts)>,
-    /// The level of the error share that has been reached or left, and the counts that say so.
+    /// The level of the error share that has been reached or left since.
     pub(crate) level: Option<(Level, Counts)>,
 }
 
@@ -248,7 +248,7 @@ impl Tally {
     /// Without an error the share falls, which matters only where it was too high, or where only now there are enough to tell.
     fn judge(&mut self, is_error: bool) -> Option<(Level, Counts)> {
         let counts = &self.day.today;
-        let begins = counts.requests == self.thresholds.least_requests;
+        let begins = counts.requests == self.thresholds.least_requests.max(1);
         if !is_error && self.level == Level::Fine && !begins {
             return None;
         }
@@ -277,7 +277,7 @@ impl Tally {
         self.refusals.has_pauses()
     }
 
-    /// The pauses that held up a request which `subjects` concern, and no longer do.
+    /// The pauses of `subjects`, which concern a request, that are over.
     pub(crate) fn resumed(
         &mut self,
         now: Tick,
@@ -286,7 +286,7 @@ impl Tally {
         self.refusals.resumed(now, subjects)
     }
 
-    /// The same after somebody has ended them.
+    /// Those of `subjects` are over, because somebody has ended them.
     pub(crate) fn end_pauses(
         &mut self,
         now: Tick,
@@ -313,7 +313,7 @@ pub(crate) struct Shown {
 
 /// # What they show
 impl Tally {
-    /// The counts, with `most` tokens and routes of each kind. What it gives besides is [cleared](News::cleared).
+    /// The counts, with `most` tokens and routes of each kind. What it gives besides is news as of [`over`](Self::over).
     pub(crate) fn show(
         &mut self,
         wall: SystemTime,
@@ -369,40 +369,5 @@ fn token_report(entry: &Entry<TokenCounts>) -> TokenReport {
         uncertain: entry.over,
         errors: entry.value.counts.errors,
         rate_limited: entry.value.counts.rate_limited,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn what_was_raised_is_cleared_at_the_end_of_the_day_though_the_next_one_begins_as_badly() {
-        let thresholds = Thresholds {
-            least_requests: 1,
-            ..Thresholds::default()
-        };
-        let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(12 * 60 * 60);
-        let mut tally = Tally::new(Zone::UTC, noon, thresholds);
-        let over = Over {
-            keys: Keys::SHARED,
-            class: RouteClass::General,
-            route: tally.routes.id("GET /"),
-            sent: Tick::ZERO,
-            ending: Ending::Failed,
-            status: Some(StatusCode::BAD_GATEWAY),
-            pool: None,
-        };
-        let mut news = |wall| {
-            let tick = Tick::ZERO;
-            let News { cleared, level, .. } = tally.over(Now { tick, wall }, &over);
-            [cleared, level].map(|told| told.map(|(level, _)| level))
-        };
-        assert_eq!(news(noon), [None, Some(Level::Breach)]);
-        let next_day = noon + Duration::from_secs(24 * 60 * 60);
-        let told = [Some(Level::Fine), Some(Level::Breach)];
-        assert_eq!(news(next_day), told);
     }
 }

@@ -11,6 +11,8 @@ use crate::request::{RequestHead, RouteName, Routes};
 const MOST: usize = 256;
 /// A longer template ends there; the routes of an API are shorter.
 const LONGEST: usize = 120;
+/// What these are called.
+const OTHER: &str = "other";
 /// What stands for that which is no name of the API.
 const ANYTHING: &str = "{}";
 
@@ -35,7 +37,7 @@ pub(crate) struct RouteTable {
 impl Default for RouteTable {
     fn default() -> Self {
         Self {
-            routes: vec![Route::from("other")],
+            routes: vec![Route::from(OTHER)],
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -45,6 +47,9 @@ impl Default for RouteTable {
 impl RouteTable {
     /// Finds a route or adds it.
     pub(crate) fn id(&mut self, name: &str) -> RouteId {
+        if name == OTHER {
+            return RouteId(0);
+        }
         let hash = self.hasher.hash_one(name);
         let is_it = |id: &u16| &*self.routes[usize::from(*id)] == name;
         if let Some(id) = self.index.find(hash, is_it) {
@@ -90,6 +95,7 @@ impl Template {
         }
         template.push(method(head.method));
         template.push(" ");
+        let method_ends = template.length;
         for segment in Segments(head.uri.path()) {
             let segment = match routes.is_name(segment) {
                 true => segment,
@@ -101,6 +107,9 @@ impl Template {
             }
             template.push("/");
             template.push(segment);
+        }
+        if template.length == method_ends {
+            template.push("/");
         }
         template
     }

@@ -42,7 +42,8 @@ impl PayloadTrimLayer {
     }
 
     /// Tells accounts and tokens apart as `quota` does, and uses its fingerprints in events. At first the
-    /// [`AccountId`](crate::request::AccountId) and the `Authorization` header tell.
+    /// [`AccountId`](crate::request::AccountId) and the `Authorization` header tell. In [shadow mode](Quota::set_enforce) of `quota`
+    /// nothing is trimmed.
     #[must_use]
     pub fn quota(self, quota: &Quota) -> Self {
         self.with(|setup| setup.account = Account::Of(quota.clone()))

@@ -47,7 +47,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let head = RequestHead::from(&request);
-        let concerned = |shared: &&Arc<Shared>| shared.setup.policy.concerns(&head);
+        let concerned = |shared: &&Arc<Shared>| {
+            shared.setup.policy.concerns(&head) && shared.setup.account.enforces()
+        };
         let Some(shared) = self.shared.as_ref().filter(concerned) else {
             return ResponseFuture::passed(self.inner.call(request.map(HeldBody::stream)));
         };

@@ -24,6 +24,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::Sleep;
 use tower::Service;
 use tower_quota::clock::Clock;
+use tower_quota::event::{Events, QuotaEvent};
 use tower_quota::hubspot::{self, Tier};
 use tower_quota::plan::{Assumed, ColdStart, Limit, Plan, Zone};
 use tower_quota::quota::QuotaBuilder;
@@ -73,6 +74,15 @@ pub(crate) fn get(token: &str) -> Request<Full<Bytes>> {
 
 pub(crate) fn search(token: &str) -> Request<Full<Bytes>> {
     request(Method::POST, "/crm/v3/objects/contacts/search", token)
+}
+
+/// The events that have happened since they were read last.
+pub(crate) fn so_far(events: &mut Events) -> Vec<QuotaEvent> {
+    std::iter::from_fn(|| events.try_next()).collect()
+}
+
+pub(crate) fn names(events: &[QuotaEvent]) -> Vec<&'static str> {
+    events.iter().map(|event| event.kind.as_str()).collect()
 }
 
 /// The most of `times` (sorted) that lie in any `(t - window, t]`.

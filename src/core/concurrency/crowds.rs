@@ -257,6 +257,13 @@ impl Crowds {
         self.crowds.len()
     }
 
+    /// Everybody who waits is to look again, whatever has happened.
+    pub fn wake_all(&mut self) {
+        let waiters = self.waiters.iter_mut();
+        self.wake
+            .extend(waiters.filter_map(|(_, it)| it.waker.take()));
+    }
+
     /// The wakers of all who must be polled after what has happened. Wake them when this is no longer locked.
     pub fn take_wakers(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wake)

@@ -1,6 +1,6 @@
 //! Changing the limits, and reading how far they are used.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::{Guard, Ledger};
 use crate::core::keys::Keys;
@@ -97,7 +97,6 @@ impl Ledger {
             Kind::Pool(day) => Some(day.zone.next_reset(now.wall)),
             _ => None,
         };
-        let resets_in = |reset: SystemTime| reset.duration_since(now.wall).unwrap_or_default();
         let gate = self
             .table
             .closed_gate(now.tick, &keys)
@@ -112,7 +111,7 @@ impl Ledger {
                 foreign: 0,
                 waiting: 0,
                 paused_until: gate,
-                resets_in: first_reset.map(resets_in),
+                resets: first_reset,
             });
         };
         let (cell, kind) = self.table.cell_mut(id);
@@ -124,7 +123,7 @@ impl Ledger {
             foreign: cell.used_by_foreign(now.tick, kind),
             waiting: cell.waiting(),
             paused_until,
-            resets_in: cell.pool(kind).map(|(pool, _)| resets_in(pool.reset())),
+            resets: cell.pool(kind).map(|(pool, _)| pool.reset()),
         })
     }
 

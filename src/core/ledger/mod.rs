@@ -340,6 +340,11 @@ impl Ledger {
         self.pump(now, None);
     }
 
+    /// Everybody who waits is to look again, whatever has happened.
+    pub fn wake_all(&mut self) {
+        self.wake.extend(self.waiters.take_wakers());
+    }
+
     /// The wakers of all who must be polled after what has happened. Wake them when the ledger is no longer locked.
     pub fn take_wakers(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wake)
