@@ -105,12 +105,14 @@ impl QuotaEvent {
             EventKind::DailyExhausted { limit, lasts } => tracing::warn!(
                 target: "tower_quota::daily_exhausted",
                 limit = &**limit,
+                token,
                 account,
                 seconds = lasts.as_secs_f64(),
             ),
             EventKind::DailyResumed { limit, after } => tracing::info!(
                 target: "tower_quota::daily_resumed",
                 limit = &**limit,
+                token,
                 account,
                 seconds = after.as_secs_f64(),
             ),

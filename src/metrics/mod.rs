@@ -117,14 +117,16 @@ impl Metrics {
 
     /// An attempt of a request is over.
     pub(crate) fn request(&self, over: &Over) {
-        self.described.call_once(names::describe);
+        // One that panics once shall not make every request panic.
+        self.described.call_once_force(|_| names::describe());
         let class = self.classes.get(&self.api, over.class);
         class.count(&self.api, over);
     }
 
     /// Something has happened.
     pub(crate) fn event(&self, kind: &EventKind) {
-        self.described.call_once(names::describe);
+        // One that panics once shall not make every request panic.
+        self.described.call_once_force(|_| names::describe());
         match kind {
             EventKind::RateLimited {
                 limit,

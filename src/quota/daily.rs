@@ -8,7 +8,7 @@ use crate::error::ConfigError;
 use crate::event::{EventKind, Whose};
 #[cfg(doc)]
 use crate::plan::{Lane, Zone};
-use crate::plan::{Limit, Rule};
+use crate::plan::{Limit, Rule, Scope};
 #[cfg(doc)]
 use crate::request::Deadline;
 use crate::request::RequestHead;
@@ -129,32 +129,25 @@ impl Quota {
     pub(super) fn tell(&self, notice: Notice) {
         let Notice { limit, key, event } = notice;
         let name = self.subject_name(Subject::Limit(limit));
-        let planned = self.plan().limit(name).map(|limit| limit.rule().quota());
+        let planned = self.plan().limit(name);
+        let whose = match planned.map(Limit::get_scope) {
+            Some(Scope::Token) => Whose::token(key),
+            Some(Scope::Account) => Whose::account(key),
+            Some(Scope::App) | None => Whose::ALL,
+        };
+        let planned = planned.map(|limit| limit.rule().quota());
         let limit = name.to_owned().into();
-        let (whose, kind) = match event {
-            Event::Exhausted { lasts } => (
-                Whose::account(key),
-                EventKind::DailyExhausted { limit, lasts },
-            ),
-            Event::Resumed { after } => (
-                Whose::account(key),
-                EventKind::DailyResumed { limit, after },
-            ),
-            Event::Learned { quota } => {
-                let kind = EventKind::LimitLearned {
-                    limit,
-                    planned: planned.unwrap_or_default(),
-                    learned: quota,
-                };
-                (Whose::account(key), kind)
-            }
+        let kind = match event {
+            Event::Exhausted { lasts } => EventKind::DailyExhausted { limit, lasts },
+            Event::Resumed { after } => EventKind::DailyResumed { limit, after },
+            Event::Learned { quota } => EventKind::LimitLearned {
+                limit,
+                planned: planned.unwrap_or_default(),
+                learned: quota,
+            },
             Event::ForeignUse { requests } => {
-                let keys = Keys {
-                    token: key,
-                    account: key,
-                };
                 let requests = Some(requests);
-                (keys.into(), EventKind::ForeignUse { limit, requests })
+                EventKind::ForeignUse { limit, requests }
             }
         };
         self.emit(whose, kind);
