@@ -297,6 +297,12 @@ fn each_mistake_names_file_line_field_and_value() {
         (sync("hours = \"8 to 6\""), 5, "hours", "8 to 6"),
         (sync("lane = \"fast\""), 5, "lane", "fast"),
         (sync("recods = 5"), 5, "recods", ""),
+        (
+            sync("searches = 1_000_000\nfound = 1_000_000\npage = 1"),
+            1,
+            "makes",
+            "1000000000001",
+        ),
         (sync("at = \"02:00\""), 1, "at", ""),
         (sync("account = \"b\\u001b\""), 5, "account", ""),
         (
@@ -384,6 +390,22 @@ fn arguments_that_make_no_sense_are_named() {
     let (code, _, problem) = output(&mut program(missing));
     assert_eq!(code, Some(2));
     assert!(problem.contains("/nowhere/syncs.toml"), "{problem}");
+}
+
+#[test]
+fn the_largest_figures_are_counted() {
+    let syncs = "[[sync]]\nname = \"a\"\nat = \"2:00\"\nrecords = 1_000_000_000\nbatch = 1\nvary = 5.0\nover = \"24h\"\n";
+    let answer = json_of(syncs, &["--draws", "20"]);
+    near(&answer["accounts"][0]["total"]["calls_per_day"], 1e9);
+}
+
+#[test]
+fn more_runs_than_can_be_drawn_are_refused_where_they_are_too_many() {
+    let sync = |nth| format!("[[sync]]\nname = \"{nth}\"\nper_day = 1_000_000\nreads = 1\n");
+    let syncs: String = (0..6).map(sync).collect();
+    let (code, _, problem) = analyze(&syncs, &[]);
+    assert_eq!(code, Some(2), "{problem}");
+    assert!(problem.contains("syncs.toml:21: sync \"5\""), "{problem}");
 }
 
 /// A log with so many requests of a route at these times: day, hour, minute.
