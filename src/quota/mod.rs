@@ -256,6 +256,9 @@ impl Quota {
     /// What is sent although it would have waited takes no slot, so shadow mode tells how often a request found none, and not how long
     /// the line would have become. Those who wait in line when it begins go at once. A repetition that has been decided on is still
     /// made.
+    ///
+    /// Where a store lends the slots (feature `redis`), it is asked for those who wait only. In shadow mode nobody does, so nothing
+    /// is lent, and the count says nothing of what would have waited.
     pub fn set_enforce(&self, enforce: bool) {
         self.0.enforces.store(enforce, Ordering::Relaxed);
         if !enforce {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, StatusCode};
 
 use super::{Quota, Ticket};
 use crate::body::LONGEST_READ;
@@ -28,7 +28,7 @@ const MARGIN: Duration = Duration::from_millis(10);
 ///
 /// If the reading is given up, the head is all that is known, and its pause begins in full.
 #[derive(Debug)]
-pub(crate) struct Provisional(Option<Box<(Quota, Ticket, Signals)>>);
+pub(crate) struct Provisional(Option<Box<(Quota, Ticket, StatusCode, Signals)>>);
 
 impl Provisional {
     /// The body has been read, and what it says noted.
@@ -40,8 +40,8 @@ impl Provisional {
 impl Drop for Provisional {
     fn drop(&mut self) {
         if let Some(head) = self.0.take() {
-            let (quota, ticket, signals) = *head;
-            quota.hold(&ticket, &signals);
+            let (quota, ticket, status, signals) = *head;
+            quota.hold_and_tell(&ticket, status, &signals);
         }
     }
 }
@@ -95,20 +95,7 @@ impl Quota {
         mut signals: Signals,
         response: &mut Response<B>,
     ) {
-        let held = self.hold(ticket, &signals);
-        if let Some((subject, length)) =
-            held.filter(|(subject, length)| self.is_news(ticket, *subject, *length))
-        {
-            self.emit(
-                ticket.keys,
-                EventKind::Paused {
-                    limit: self.subject_name(subject).to_owned().into(),
-                    class: ticket.class.as_str().into(),
-                    status: response.status().as_u16(),
-                    lasts: length,
-                },
-            );
-        }
+        self.hold_and_tell(ticket, response.status(), &signals);
         self.distrust(ticket, &signals);
         signals.origin.noted = true;
         self.attach(signals, response);
@@ -127,7 +114,26 @@ impl Quota {
                 self.pause_until(ledger, now, ticket.keys, subject, until);
             });
         }
-        Provisional(Some(Box::new((self.clone(), *ticket, signals))))
+        let held = (self.clone(), *ticket, response.status, signals);
+        Provisional(Some(Box::new(held)))
+    }
+
+    /// Pauses whom the response concerns, and tells that if it is news.
+    fn hold_and_tell(&self, ticket: &Ticket, status: StatusCode, signals: &Signals) {
+        let Some((subject, lasts)) = self.hold(ticket, signals) else {
+            return;
+        };
+        if self.is_news(ticket, subject, lasts) {
+            self.emit(
+                ticket.keys,
+                EventKind::Paused {
+                    limit: self.subject_name(subject).to_owned().into(),
+                    class: ticket.class.as_str().into(),
+                    status: status.as_u16(),
+                    lasts,
+                },
+            );
+        }
     }
 
     /// Pauses whom a refusal, or a failure that says when to come back, concerns. Gives whom and for how long.

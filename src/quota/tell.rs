@@ -226,10 +226,13 @@ impl Quota {
         Some(key_in(limit.get_scope(), ticket.keys))
     }
 
-    /// Who refused a request, as far as the head of the response says.
-    fn refused_by<'a>(&self, signals: &'a Signals) -> Option<&'a str> {
+    /// Who refused a request, as far as the head of the response says. What is no limit of the plan may be anything that the server
+    /// wrote, and is not repeated.
+    fn refused_by(&self, signals: &Signals) -> Option<&str> {
         match &signals.outcome {
-            Outcome::Refused(Refusal::Limit(name)) => Some(name),
+            Outcome::Refused(Refusal::Limit(name)) => {
+                Some(self.plan().limit(name).map_or("token", Limit::name))
+            }
             Outcome::Refused(Refusal::Token) => Some("token"),
             Outcome::Refused(Refusal::Account) => Some("account"),
             _ => None,

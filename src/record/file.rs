@@ -115,22 +115,29 @@ impl LogFile {
     /// Begins a new file; the oldest one goes if there are too many.
     pub(super) fn rotate(&mut self) -> io::Result<()> {
         self.flush()?;
-        match self.keep.saturating_sub(1) {
-            0 => fs::remove_file(&self.path)?,
-            most => {
-                for nth in (1..most).rev() {
-                    rename(
-                        &predecessor(&self.path, nth),
-                        &predecessor(&self.path, nth + 1),
-                    )?;
-                }
-                rename(&self.path, &predecessor(&self.path, 1))?;
-            }
+        // Where the last attempt could not open a new file, the old ones have moved already.
+        if self.path.try_exists()? {
+            self.make_way()?;
         }
         let mut options = OpenOptions::new();
         self.lines.sink = options.append(true).create(true).open(&self.path)?;
         self.size = 0;
         Ok(())
+    }
+
+    /// Moves each file on by one.
+    fn make_way(&self) -> io::Result<()> {
+        let most = self.keep.saturating_sub(1);
+        if most == 0 {
+            return fs::remove_file(&self.path);
+        }
+        for nth in (1..most).rev() {
+            rename(
+                &predecessor(&self.path, nth),
+                &predecessor(&self.path, nth + 1),
+            )?;
+        }
+        rename(&self.path, &predecessor(&self.path, 1))
     }
 }
 
@@ -181,5 +188,29 @@ mod tests {
         lines.flush().unwrap();
         lines.flush().unwrap();
         assert_eq!(lines.sink.bytes, b"first\nsecond\n");
+    }
+    #[test]
+    fn a_new_file_that_could_not_be_opened_costs_no_old_one() {
+        let home = std::env::temp_dir().join(format!("tower-quota-file-{}", std::process::id()));
+        fs::create_dir_all(&home).unwrap();
+        for keep in [1, 3] {
+            let path = home.join(format!("keep-{keep}.jsonl"));
+            let mut log = LogFile::open(path.clone(), 4_096, keep).unwrap();
+            for line in ["first\n", "second\n", "third\n"] {
+                log.push(line.as_bytes());
+                log.rotate().unwrap();
+            }
+            // What a rotation leaves behind that came no further than this.
+            fs::remove_file(&path).unwrap();
+            for _ in 0..3 {
+                log.rotate().unwrap();
+                fs::remove_file(&path).unwrap();
+            }
+            let text = |nth| fs::read_to_string(predecessor(&path, nth)).unwrap();
+            if keep > 1 {
+                assert_eq!([text(1), text(2)], ["third\n", "second\n"]);
+            }
+        }
+        fs::remove_dir_all(home).unwrap();
     }
 }

@@ -13,7 +13,8 @@ use tower_quota::signal::{Outcome, Refusal, ResponseHead, SignalReader, Signals,
 use tower_quota::{Api, ObserveLayer, Quota};
 
 use crate::common::{
-    SECOND, Server, after, at_once, burst, fresh_hubspot, get, ms, names, patient, search, so_far,
+    Piece, PieceBody, SECOND, Server, after, at_once, burst, fresh_hubspot, get, ms, names,
+    patient, response, search, so_far,
 };
 use crate::{Call, ask, at_noon, named};
 
@@ -280,4 +281,41 @@ async fn pauses_whose_end_nobody_sees_do_not_hide_others() {
     assert_eq!(named(&so_far(&mut events), "paused").len(), 1);
     ask(&api, get("a")).await.unwrap();
     assert_eq!(names(&so_far(&mut events)), ["resumed", "recovered"]);
+}
+
+/// What the server calls its limit may be anything: here it is whose it is.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_limit_of_the_plan_is_not_told_by_its_name() {
+    let quota = named_limits();
+    let mut events = quota.events_with_requests();
+    let limit = "of ann@example.com";
+    let server = Server::new(move |_, _| at_once(429, &[("limit", limit)], ""));
+    let api = limited!(&quota, server);
+    ask(&api, get("a")).await.unwrap();
+    let seen = so_far(&mut events);
+    assert!(!format!("{seen:?}").contains("ann"), "{seen:?}");
+    let [EventKind::RateLimited { limit, .. }] = &named(&seen, "rate_limited")[..] else {
+        panic!("{:?}", names(&seen))
+    };
+    assert_eq!(limit, "token");
+}
+
+/// Then the head of the response is all that is known, and its pause holds.
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_told_though_nobody_waits_for_the_body_that_says_why() {
+    let quota = fresh_hubspot(Zone::UTC).build();
+    let mut events = quota.events();
+    let server = Server::new(|_, _| {
+        let body = PieceBody::new([Piece::Wait(SECOND), Piece::Data("{}".into())]);
+        let refusal = response(429, &[("retry-after", "5")], body);
+        Box::pin(async { Ok(refusal) })
+    });
+    let api = limited!(&quota, server);
+    let answer = tokio::time::timeout(ms(100), ask(&api, get("a"))).await;
+    assert!(answer.is_err(), "{answer:?}");
+    let [EventKind::Paused { limit, lasts, .. }] = &named(&so_far(&mut events), "paused")[..]
+    else {
+        panic!("it is not told")
+    };
+    assert!(&**limit == "token" && *lasts >= 5 * SECOND);
 }
