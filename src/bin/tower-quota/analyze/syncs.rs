@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use tower_quota::plan::Lane;
 
-use super::values::{Problem, count, hours, lane, length, moment, number, plain, wrong};
+use super::values::{Problem, hours, lane, length, moment, number, plain, wrong};
 use super::work::{MOST_ASSOCIATED, MOST_BATCHED, MOST_PAGED, Work};
 use crate::error::CliError;
 
@@ -268,16 +268,16 @@ fn check(written: Written, at: &Range<usize>) -> Result<Sync, Problem> {
     let account = plain("account", written.account)?.unwrap_or_else(main);
     let token = plain("token", written.token)?.unwrap_or_else(|| account.clone());
     let work = Work {
-        records: count("records", written.records, 0, 0..=MOST)?,
-        batch: count("batch", written.batch, MOST_BATCHED, 1..=MOST_BATCHED)?,
-        singles: count("singles", written.singles, 0, 0..=MOST)?,
+        records: number("records", written.records, 0, 0..=MOST)?,
+        batch: number("batch", written.batch, MOST_BATCHED, 1..=MOST_BATCHED)?,
+        singles: number("singles", written.singles, 0, 0..=MOST)?,
         collected: 1,
-        reads: count("reads", written.reads, 0, 0..=MOST)?,
-        searches: count("searches", written.searches, 0, 0..=1_000_000)?,
-        found: count("found", written.found, MOST_PAGED, 0..=100_000_000)?,
-        page: count("page", written.page, MOST_PAGED, 1..=MOST_PAGED)?,
-        associations: count("associations", written.associations, 0, 0..=MOST)?,
-        association_batch: count(
+        reads: number("reads", written.reads, 0, 0..=MOST)?,
+        searches: number("searches", written.searches, 0, 0..=1_000_000)?,
+        found: number("found", written.found, MOST_PAGED, 0..=100_000_000)?,
+        page: number("page", written.page, MOST_PAGED, 1..=MOST_PAGED)?,
+        associations: number("associations", written.associations, 0, 0..=MOST)?,
+        association_batch: number(
             "association_batch",
             written.association_batch,
             1_000,

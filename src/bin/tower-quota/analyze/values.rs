@@ -1,6 +1,7 @@
 //! The values of a file of syncs, each checked, and where it stands.
 
-use std::ops::Range;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
 use tower_quota::plan::Lane;
@@ -16,41 +17,19 @@ pub(super) struct Problem {
     pub(super) text: String,
 }
 
-pub(super) fn wrong<T>(
-    field: &str,
-    value: &Spanned<T>,
-    problem: impl std::fmt::Display,
-) -> Problem {
+pub(super) fn wrong<T>(field: &str, value: &Spanned<T>, problem: impl Display) -> Problem {
     Problem {
         at: value.span(),
         text: format!("`{field}` {problem}"),
     }
 }
 
-pub(super) fn count(
+pub(super) fn number<N: Copy + PartialOrd + Display>(
     field: &str,
-    value: Option<Spanned<u64>>,
-    unsaid: u64,
-    range: std::ops::RangeInclusive<u64>,
-) -> Result<u64, Problem> {
-    let Some(value) = value else {
-        return Ok(unsaid);
-    };
-    let number = *value.get_ref();
-    if range.contains(&number) {
-        return Ok(number);
-    }
-    let (low, high) = range.into_inner();
-    let problem = format!("must be {low} to {high}, is {number}");
-    Err(wrong(field, &value, problem))
-}
-
-pub(super) fn number(
-    field: &str,
-    value: Option<Spanned<f64>>,
-    unsaid: f64,
-    range: std::ops::RangeInclusive<f64>,
-) -> Result<f64, Problem> {
+    value: Option<Spanned<N>>,
+    unsaid: N,
+    range: RangeInclusive<N>,
+) -> Result<N, Problem> {
     let Some(value) = value else {
         return Ok(unsaid);
     };
@@ -66,7 +45,7 @@ pub(super) fn number(
 pub(super) fn length(
     field: &str,
     value: Option<Spanned<String>>,
-    range: std::ops::RangeInclusive<f64>,
+    range: RangeInclusive<f64>,
 ) -> Result<Option<f64>, Problem> {
     let Some(value) = value else {
         return Ok(None);
