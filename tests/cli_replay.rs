@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use logged::{Directory, SECRETS, Way, output, program, run};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower_quota::event::{EventKind, QuotaEvent};
 use tower_quota::record::{Entry, Reader};
 
@@ -174,6 +174,20 @@ fn what_cannot_be_replayed_is_told_with_file_and_line() {
         problem.contains("log.jsonl: tells of no request"),
         "{problem}"
     );
+    // Limits of a log that make no sense are its fault.
+    let started = json!({"at": 1.0, "event": "started", "api": "x", "limits": [
+        {"limit": "burst", "scope": "token", "quota": 1, "window": 0.0, "classes": ["general"]},
+    ]});
+    let asked = json!({
+        "at": 2.0, "token": "0".repeat(32), "event": "request", "class": "general", "route": "GET /x", "lane": "bulk",
+        "attempt": 1, "waited": 0.0, "took": 1.0, "ending": "answered", "status": 200,
+    });
+    fs::write(directory.log(), format!("{started}\n{asked}\n")).unwrap();
+    for arguments in [&[][..], &["--playback"]] {
+        let (code, _, problem) = replay(&directory.log(), arguments);
+        assert_eq!(code, Some(2), "{problem}");
+        assert!(problem.contains("log.jsonl: its limits"), "{problem}");
+    }
     let nowhere = directory.0.join("nowhere.jsonl");
     assert_eq!(replay(&nowhere, &[]).0, Some(2));
 }

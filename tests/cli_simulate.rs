@@ -91,6 +91,15 @@ fn callers_of_ours_that_wait_too_long_are_told_so() {
 }
 
 #[test]
+fn callers_that_may_not_wait_at_all_do_not_hold_up_the_time() {
+    let arguments = ["--max-wait", "0s", "--duration", "1m", "--limiter", "ours"];
+    let (_, answer) = json_of(&arguments);
+    let gave_up = row(&answer, "ours")["gave_up"].as_u64().unwrap();
+    // 380 callers, each of which comes again after half a second on average.
+    assert!((10_000..80_000).contains(&gave_up), "{gave_up}");
+}
+
+#[test]
 fn searches_have_their_own_limit_and_bulk_leaves_one_slot() {
     let arguments = [
         "--searches",

@@ -10,6 +10,7 @@ mod error;
 mod limiter;
 mod logs;
 mod out;
+mod progress;
 mod replay;
 mod simulate;
 mod span;

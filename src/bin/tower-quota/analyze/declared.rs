@@ -63,7 +63,11 @@ impl<'a> Declared<'a> {
                 for part in 0..parts {
                     // What runs into the next day stands for what has run into this one.
                     let at = (start + sync.over * part as f64 / parts as f64) % DAY;
-                    let share = |calls: u64| calls * (part + 1) / parts - calls * part / parts;
+                    // Only what is left over is multiplied: all of it might not fit.
+                    let share = |calls: u64| {
+                        let left = calls % parts;
+                        calls / parts + left * (part + 1) / parts - left * part / parts
+                    };
                     let calls = Calls {
                         general: share(calls.general),
                         search: share(calls.search),

@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use fastrand::Rng;
 use tower_quota::plan::Lane;
 
+use crate::progress::Progress;
+
 /// What happens on one day.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Day {
@@ -54,6 +56,7 @@ pub(super) trait Source: Sync {
 
 /// So many days, on all processors.
 pub(super) fn days(source: &impl Source, draws: usize, seed: u64) -> Vec<Day> {
+    let progress = Progress::new(draws, "days");
     let next = AtomicUsize::new(0);
     let drawn = Mutex::new(vec![Day::default(); draws]);
     let work = || loop {
@@ -63,6 +66,7 @@ pub(super) fn days(source: &impl Source, draws: usize, seed: u64) -> Vec<Day> {
         }
         let day = source.draw(&mut Rng::with_seed(mixed(seed, nth as u64)));
         drawn.lock().unwrap_or_else(PoisonError::into_inner)[nth] = day;
+        progress.step();
     };
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {

@@ -10,6 +10,7 @@ mod print;
 mod requests;
 mod singles;
 mod syncs;
+mod values;
 mod window;
 mod work;
 
@@ -43,20 +44,20 @@ pub(crate) struct Arguments {
     log: Option<PathBuf>,
     /// free, starter, professional, enterprise (each also with +increase or
     /// +increase2) or oauth
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     tier: Tier,
     /// How much of the log counts, back from its end; of a plan, how many days
     /// are looked ahead
-    #[arg(long, default_value = "30d", value_parser = span::parse)]
+    #[arg(long, value_name = "LENGTH", default_value = "30d", value_parser = span::parse)]
     window: Duration,
     /// The account's time zone, whose midnight fills the daily pool
-    #[arg(long, default_value = "UTC")]
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
     zone: String,
     /// How many days are drawn at random
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=MOST_DRAWS))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=MOST_DRAWS))]
     draws: u32,
     /// The same seed gives the same answer
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
     /// The daily headroom in per cent below which the answer is a warning
     #[arg(long, value_name = "PERCENT", default_value_t = 25, value_parser = clap::value_parser!(u8).range(0..=100))]

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use tower_quota::plan::Lane;
 
+use super::values::{Problem, hours, lane, length, moment, number, plain, wrong};
 use super::work::{MOST_ASSOCIATED, MOST_BATCHED, MOST_PAGED, Work};
 use crate::error::CliError;
-use crate::span;
 
 pub(super) const DAY: f64 = 86_400.0;
 
@@ -89,6 +89,11 @@ impl Sync {
         (self.over.ceil() as u64).min(calls).max(1)
     }
 
+    /// At how many moments of a day calls are made.
+    fn moments_per_day(&self) -> f64 {
+        self.runs_per_day() * self.parts(self.work.calls(1.0).all()) as f64
+    }
+
     /// On average.
     pub(super) fn runs_per_day(&self) -> f64 {
         match &self.when {
@@ -159,18 +164,13 @@ enum Times {
     Some(Vec<String>),
 }
 
-/// What is wrong, and where.
-struct Problem {
-    at: Range<usize>,
-    text: String,
-}
-
 /// Counts beyond this are mistakes, and would only make figures overflow.
 const MOST: u64 = 1_000_000_000;
 /// More runs than this take long to draw.
 const MOST_RUNS: f64 = 1_000_000.0;
+/// So many of all syncs together take minutes and hundreds of megabytes.
+const MOST_RUNS_OF_ALL: f64 = 5_000_000.0;
 const LONGEST_EVERY: f64 = 31.0 * DAY;
-const LONGEST_NAME: usize = 200;
 
 pub(super) fn read(path: &Path) -> Result<Vec<Sync>, CliError> {
     let text = std::fs::read_to_string(path).map_err(|error| CliError::file(path, error))?;
@@ -201,6 +201,7 @@ fn parse(text: &str) -> Result<Vec<Sync>, Problem> {
     }
     let mut accounts = HashMap::new();
     let mut syncs: Vec<Sync> = Vec::new();
+    let mut moments = 0.0;
     for written in file.sync {
         let at = written.span();
         let written = written.into_inner();
@@ -209,6 +210,14 @@ fn parse(text: &str) -> Result<Vec<Sync>, Problem> {
             written.token.as_ref().map(Spanned::span),
         );
         let sync = check(written, &at)?;
+        moments += sync.moments_per_day();
+        if moments > MOST_RUNS_OF_ALL {
+            let text = format!(
+                "sync {:?} and those above have too many runs to be drawn",
+                sync.name
+            );
+            return Err(Problem { at, text });
+        }
         if syncs.iter().any(|earlier| earlier.name == sync.name) {
             let text = format!("`name`: two syncs are called {:?}", sync.name);
             return Err(Problem { at: name_at, text });
@@ -259,23 +268,31 @@ fn check(written: Written, at: &Range<usize>) -> Result<Sync, Problem> {
     let account = plain("account", written.account)?.unwrap_or_else(main);
     let token = plain("token", written.token)?.unwrap_or_else(|| account.clone());
     let work = Work {
-        records: count("records", written.records, 0, 0..=MOST)?,
-        batch: count("batch", written.batch, MOST_BATCHED, 1..=MOST_BATCHED)?,
-        singles: count("singles", written.singles, 0, 0..=MOST)?,
+        records: number("records", written.records, 0, 0..=MOST)?,
+        batch: number("batch", written.batch, MOST_BATCHED, 1..=MOST_BATCHED)?,
+        singles: number("singles", written.singles, 0, 0..=MOST)?,
         collected: 1,
-        reads: count("reads", written.reads, 0, 0..=MOST)?,
-        searches: count("searches", written.searches, 0, 0..=1_000_000)?,
-        found: count("found", written.found, MOST_PAGED, 0..=100_000_000)?,
-        page: count("page", written.page, MOST_PAGED, 1..=MOST_PAGED)?,
-        associations: count("associations", written.associations, 0, 0..=MOST)?,
-        association_batch: count(
+        reads: number("reads", written.reads, 0, 0..=MOST)?,
+        searches: number("searches", written.searches, 0, 0..=1_000_000)?,
+        found: number("found", written.found, MOST_PAGED, 0..=100_000_000)?,
+        page: number("page", written.page, MOST_PAGED, 1..=MOST_PAGED)?,
+        associations: number("associations", written.associations, 0, 0..=MOST)?,
+        association_batch: number(
             "association_batch",
             written.association_batch,
             1_000,
             1..=MOST_ASSOCIATED,
         )?,
     };
-    if work.calls(1.0).all() == 0 {
+    let calls = work.calls(1.0).all();
+    if calls > MOST {
+        let text = format!("sync {name:?} makes {calls} calls in a run, more than {MOST}");
+        return Err(Problem {
+            at: at.clone(),
+            text,
+        });
+    }
+    if calls == 0 {
         let text = format!(
             "sync {name:?} makes no calls: say `records`, `singles`, `reads`, `searches` or `associations`"
         );
@@ -310,7 +327,7 @@ fn check(written: Written, at: &Range<usize>) -> Result<Sync, Problem> {
             text,
         });
     }
-    if sync.runs_per_day() * sync.parts(sync.work.calls(1.0).all()) as f64 > MOST_RUNS {
+    if sync.moments_per_day() > MOST_RUNS {
         let text = format!(
             "sync {:?} has too many runs that are spread `over` some time to be drawn",
             sync.name
@@ -369,159 +386,6 @@ fn when(
                 at: at.clone(),
                 text,
             })
-        }
-    }
-}
-
-fn wrong<T>(field: &str, value: &Spanned<T>, problem: impl std::fmt::Display) -> Problem {
-    Problem {
-        at: value.span(),
-        text: format!("`{field}` {problem}"),
-    }
-}
-
-fn count(
-    field: &str,
-    value: Option<Spanned<u64>>,
-    unsaid: u64,
-    range: std::ops::RangeInclusive<u64>,
-) -> Result<u64, Problem> {
-    let Some(value) = value else {
-        return Ok(unsaid);
-    };
-    let number = *value.get_ref();
-    if range.contains(&number) {
-        return Ok(number);
-    }
-    let (low, high) = range.into_inner();
-    let problem = format!("must be {low} to {high}, is {number}");
-    Err(wrong(field, &value, problem))
-}
-
-fn number(
-    field: &str,
-    value: Option<Spanned<f64>>,
-    unsaid: f64,
-    range: std::ops::RangeInclusive<f64>,
-) -> Result<f64, Problem> {
-    let Some(value) = value else {
-        return Ok(unsaid);
-    };
-    let number = *value.get_ref();
-    if range.contains(&number) {
-        return Ok(number);
-    }
-    let (low, high) = range.into_inner();
-    let problem = format!("must be {low} to {high}, is {number}");
-    Err(wrong(field, &value, problem))
-}
-
-fn length(
-    field: &str,
-    value: Option<Spanned<String>>,
-    range: std::ops::RangeInclusive<f64>,
-) -> Result<Option<f64>, Problem> {
-    let Some(value) = value else {
-        return Ok(None);
-    };
-    let seconds = span::parse(value.get_ref()).map_err(|problem| wrong(field, &value, problem))?;
-    let seconds = seconds.as_secs_f64();
-    if range.contains(&seconds) {
-        return Ok(Some(seconds));
-    }
-    let (low, high) = range.into_inner();
-    let problem = format!(
-        "must be {} to {}, is {:?}",
-        span::text(low),
-        span::text(high),
-        value.get_ref()
-    );
-    Err(wrong(field, &value, problem))
-}
-
-/// A time of day, in seconds.
-fn moment<T>(field: &str, value: &Spanned<T>, text: &str) -> Result<f64, Problem> {
-    let time = clock_time(text);
-    time.ok_or_else(|| {
-        let problem = format!("must be a time of day such as \"02:00\", is {text:?}");
-        wrong(field, value, problem)
-    })
-}
-
-fn clock_time(text: &str) -> Option<f64> {
-    let (hour, minute) = text.trim().split_once(':')?;
-    let part = |digits: &str, end: u32| {
-        let plain = digits.len() <= 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let number: u32 = plain.then(|| digits.parse().ok()).flatten()?;
-        (number < end).then_some(number)
-    };
-    Some(f64::from(part(hour, 24)? * 3_600 + part(minute, 60)? * 60))
-}
-
-fn hours(value: &Spanned<String>) -> Result<(f64, f64), Problem> {
-    let text = value.get_ref();
-    let parts = text.split_once('-');
-    let times = parts.and_then(|(from, to)| {
-        let to = match to.trim() {
-            "24:00" => DAY,
-            to => clock_time(to)?,
-        };
-        Some((clock_time(from)?, to))
-    });
-    match times {
-        Some((from, to)) if from != to => Ok((from, to)),
-        _ => {
-            let problem = format!("must be two times such as \"08:00-18:00\", is {text:?}");
-            Err(wrong("hours", value, problem))
-        }
-    }
-}
-
-fn lane(value: Option<Spanned<String>>) -> Result<Lane, Problem> {
-    let Some(value) = value else {
-        return Ok(Lane::default());
-    };
-    match value.get_ref().as_str() {
-        "interactive" => Ok(Lane::Interactive),
-        "bulk" => Ok(Lane::Bulk),
-        other => {
-            let problem = format!("must be \"interactive\" or \"bulk\", is {other:?}");
-            Err(wrong("lane", &value, problem))
-        }
-    }
-}
-
-/// A name that can be printed.
-fn plain(field: &str, value: Option<Spanned<String>>) -> Result<Option<String>, Problem> {
-    let Some(value) = value else {
-        return Ok(None);
-    };
-    let text = value.get_ref().trim();
-    if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(wrong(field, &value, "must be a name of plain characters"));
-    }
-    if text.chars().count() > LONGEST_NAME {
-        let problem = format!("must have at most {LONGEST_NAME} characters");
-        return Err(wrong(field, &value, problem));
-    }
-    // It would be printed.
-    if text.starts_with("pat-") || text.starts_with("Bearer ") {
-        let problem = "must be a name of yours; what is there looks like a token itself";
-        return Err(wrong(field, &value, problem));
-    }
-    Ok(Some(text.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_of_day_are_read() {
-        assert_eq!(clock_time("02:30"), Some(9_000.0));
-        assert_eq!(clock_time("2:00"), Some(7_200.0));
-        for text in ["24:00", "12:60", "12", "+1:00", "1:2:3", "", ":"] {
-            assert_eq!(clock_time(text), None, "{text}");
         }
     }
 }

@@ -24,6 +24,7 @@ use super::demand::{Asked, Demand};
 use super::limiter::{Buckets, Limiter, backoff};
 use super::server::{Rules, Window};
 use crate::error::CliError;
+use crate::progress::Progress;
 
 /// Nobody gives up here: whoever waits long shows in the wait.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -101,7 +102,9 @@ impl Run<'_> {
             waits.push(done.waited.as_secs_f64());
         };
         let mut tasks = JoinSet::new();
+        let progress = Progress::new(self.demand.requests.len(), "requests");
         for (nth, request) in self.demand.requests.iter().enumerate() {
+            progress.step();
             let wait = request.after.saturating_sub(clock.elapsed());
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
@@ -116,6 +119,7 @@ impl Run<'_> {
         while let Some(done) = tasks.join_next().await {
             note(done.map_err(|error| CliError::Other(error.to_string()))?);
         }
+        drop(progress);
         let last_done = clock.elapsed();
         if let (Some(recording), Some(path)) = (recording, self.record) {
             let recorded = recording.finish();

@@ -76,7 +76,7 @@ impl Rules {
             })
         };
         let daily = started.limits.iter().find(|limit| limit.window.is_none());
-        Ok(Self {
+        let rules = Self {
             burst: governing(RouteClass::General),
             search: governing(RouteClass::Search),
             associations: governing(RouteClass::Associations),
@@ -84,7 +84,14 @@ impl Rules {
                 let zone = limit.zone.as_deref().unwrap_or("UTC");
                 (limit.quota, zone.to_owned())
             }),
-        })
+        };
+        match rules.api() {
+            Ok(_) => Ok(rules),
+            Err(error) => {
+                let problem = format!("its limits make no sense: {error}");
+                Err(CliError::input(path, None, problem))
+            }
+        }
     }
 
     /// The same for the layers.

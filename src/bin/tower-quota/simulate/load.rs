@@ -20,9 +20,12 @@ use tower_service::Service;
 
 use crate::error::CliError;
 use crate::limiter::{Bucket, Limiter, backoff};
+use crate::progress::Progress;
 
 /// A midnight, so that the day is whole: 2026-01-05 in UTC.
 const BEGINS: Duration = Duration::from_secs(1_767_571_200);
+/// Steps of the progress that is shown.
+pub(super) const PARTS: u32 = 200;
 const ACCOUNT: &str = "one";
 
 /// What is tried.
@@ -96,7 +99,7 @@ impl Load {
         }
     }
 
-    pub(super) fn run(&self, limiter: Limiter) -> Result<Seen, CliError> {
+    pub(super) fn run(&self, limiter: Limiter, progress: &Progress) -> Result<Seen, CliError> {
         // What the layers draw.
         fastrand::seed(self.seed);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -104,11 +107,11 @@ impl Load {
             .start_paused(true)
             .build();
         let runtime = runtime.map_err(|error| CliError::Other(error.to_string()))?;
-        let seen = runtime.block_on(self.make(limiter));
+        let seen = runtime.block_on(self.make(limiter, progress));
         seen.map_err(|error| CliError::Other(format!("cannot be simulated: {error}")))
     }
 
-    async fn make(&self, limiter: Limiter) -> Result<Seen, ConfigError> {
+    async fn make(&self, limiter: Limiter, progress: &Progress) -> Result<Seen, ConfigError> {
         let clock = Clock::starting_at(SystemTime::UNIX_EPOCH + BEGINS);
         let sim = self.server(&clock)?;
         let refused = Arc::<Mutex<Vec<_>>>::default();
@@ -145,7 +148,11 @@ impl Load {
                 }
             }
         }
-        tokio::time::sleep(self.duration).await;
+        for part in 1..=PARTS {
+            let until = self.duration * part / PARTS;
+            tokio::time::sleep(until.saturating_sub(clock.elapsed())).await;
+            progress.step();
+        }
         let stats = sim.stats();
         let admitted = sim.log();
         tasks.abort_all();
@@ -260,8 +267,8 @@ impl Client {
         note(&mut self.calls.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Makes one call; as long as it is refused it is repeated after a backoff.
-    async fn call(&self, token: usize, is_search: bool, random: &mut fastrand::Rng) {
+    /// Makes one call; as long as it is refused it is repeated after a backoff. Whether it was answered in the end.
+    async fn call(&self, token: usize, is_search: bool, random: &mut fastrand::Rng) -> bool {
         let began = self.clock.elapsed();
         self.note(|calls| calls.begun += 1);
         for attempt in 0.. {
@@ -276,14 +283,15 @@ impl Client {
                         calls.done += 1;
                         calls.took.push(took.as_secs_f64());
                     });
-                    return;
+                    return true;
                 }
                 Err(_) => {
                     self.note(|calls| calls.gave_up += 1);
-                    return;
+                    return false;
                 }
             }
         }
+        false
     }
 }
 
@@ -315,7 +323,9 @@ async fn offer(client: Client, token: usize, rate: f64, searches: f64, mut rando
         tokio::time::sleep(wait).await;
         let is_search = random.f64() < searches;
         let (client, mut random) = (client.clone(), random.fork());
-        tasks.spawn(async move { client.call(token, is_search, &mut random).await });
+        tasks.spawn(async move {
+            client.call(token, is_search, &mut random).await;
+        });
         while tasks.try_join_next().is_some() {}
     }
 }
@@ -323,9 +333,12 @@ async fn offer(client: Client, token: usize, rate: f64, searches: f64, mut rando
 /// One call after the other.
 async fn insist(client: Client, token: usize, is_search: bool, mut random: fastrand::Rng) {
     loop {
-        client.call(token, is_search, &mut random).await;
-        // A call that fails at once takes no time, and time must go on.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        let pause = match client.call(token, is_search, &mut random).await {
+            true => Duration::from_millis(1),
+            // One that fails at once takes no time; asked for each millisecond, nothing else would be done.
+            false => backoff(0, &mut random),
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

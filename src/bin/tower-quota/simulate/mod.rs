@@ -19,6 +19,7 @@ use self::picture::Panel;
 use crate::error::CliError;
 use crate::limiter::Limiter;
 use crate::out::{Out, Verdict, grouped, percent, table};
+use crate::progress::Progress;
 use crate::span;
 
 /// Steps of a picture, and letters of a row of bars.
@@ -33,10 +34,10 @@ const MOST_CALLS: f64 = 2_000_000.0;
 pub(crate) struct Arguments {
     /// free, starter, professional, enterprise (each also with +increase or
     /// +increase2) or oauth
-    #[arg(long, default_value = "professional")]
+    #[arg(long, value_name = "NAME", default_value = "professional")]
     tier: Tier,
     /// How many tokens, all of one account
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     tokens: u32,
     /// Requests per second of each token, at random moments; as many as it gets
     /// done if not said
@@ -48,7 +49,7 @@ pub(crate) struct Arguments {
     saturate: bool,
     /// Requests of each token at a time when it saturates; twice its burst if
     /// not said
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=2_000), conflicts_with = "rate")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=2_000), conflicts_with = "rate")]
     tasks: Option<u32>,
     /// The share of searches, such as 0.1 or 10%
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = numbers::share)]
@@ -61,7 +62,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "LATENCY", default_value = "200ms..600ms", value_parser = numbers::latency)]
     service_time: Latency,
     /// How long, in virtual time
-    #[arg(long, default_value = "5m", value_parser = span::parse)]
+    #[arg(long, value_name = "LENGTH", default_value = "5m", value_parser = span::parse)]
     duration: Duration,
     /// Requests per second of others in the burst of each token
     #[arg(long, value_name = "PER-SECOND", value_parser = numbers::rate)]
@@ -73,13 +74,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value = "bulk")]
     lane: LaneName,
     /// How long ours lets a request wait before it fails
-    #[arg(long, default_value = "60s", value_parser = span::parse)]
+    #[arg(long, value_name = "LENGTH", default_value = "60s", value_parser = span::parse)]
     max_wait: Duration,
     /// May be given several times; all of them if not said
-    #[arg(long, value_enum)]
+    #[arg(long, value_name = "NAME", value_enum)]
     limiter: Vec<Limiter>,
     /// The same seed gives the same answer
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
     /// Writes what was admitted and refused over time as SVG
     #[arg(long, value_name = "FILE")]
@@ -129,17 +130,19 @@ pub(crate) fn run(arguments: &Arguments, out: &mut Out) -> Result<Verdict, CliEr
     if !arguments.limiter.is_empty() {
         limiters.retain(|limiter| arguments.limiter.contains(limiter));
     }
+    let progress = Progress::new(limiters.len() * load::PARTS as usize, "parts");
     // Each in a runtime of its own, with time of its own.
     let seen: Vec<Result<Seen, CliError>> = std::thread::scope(|scope| {
-        let load = &load;
+        let (load, progress) = (&load, &progress);
         let started: Vec<_> = limiters
             .iter()
-            .map(|&limiter| scope.spawn(move || load.run(limiter)))
+            .map(|&limiter| scope.spawn(move || load.run(limiter, progress)))
             .collect();
         let panicked = |_| Err(CliError::Other("a simulation has panicked".to_owned()));
         let joined = started.into_iter().map(|one| one.join());
         joined.map(|seen| seen.unwrap_or_else(panicked)).collect()
     });
+    drop(progress);
     let mut rows = Vec::new();
     let mut courses = Vec::new();
     for (&limiter, seen) in limiters.iter().zip(seen) {

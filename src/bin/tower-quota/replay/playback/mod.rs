@@ -36,7 +36,7 @@ pub(super) fn run(path: &Path, out: &mut Out) -> Result<Verdict, CliError> {
         answer.answers += program.attempts.len();
         answer.events += program.told.len();
         let told = program.told.clone();
-        let played = program.play()?;
+        let played = program.play(path)?;
         answer.differences.extend(compare(&told, &played));
     }
     answer.print(out)?;

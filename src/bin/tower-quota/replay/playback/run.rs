@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
@@ -152,14 +153,17 @@ impl Program {
     }
 
     /// The events that come out.
-    pub(super) fn play(self) -> Result<Vec<Told>, CliError> {
+    pub(super) fn play(self, path: &Path) -> Result<Vec<Told>, CliError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build();
         let runtime = runtime.map_err(|error| CliError::Other(error.to_string()))?;
         let played = runtime.block_on(self.play_all());
-        played.map_err(|error| CliError::Other(format!("cannot be played back: {error}")))
+        played.map_err(|error| {
+            let problem = format!("its limits make no sense: {error}");
+            CliError::input(path, None, problem)
+        })
     }
 
     async fn play_all(mut self) -> Result<Vec<Told>, ConfigError> {

@@ -1,15 +1,11 @@
-//! What `tower-quota analyze` says: figures that can be checked by hand, the same ones for people and programs, and what is wrong with
-//! a file, where.
+//! Of a file of syncs.
 
-#[path = "common/logged.rs"]
-mod logged;
-
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
-use logged::{Directory, SECRETS, Way, output, program, run};
 use serde_json::{Value, json};
+
+use crate::logged::{Directory, output, program};
+use crate::{fits, near};
 
 /// What it says to a file of syncs.
 fn analyze(text: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -28,22 +24,6 @@ fn json_of(text: &str, arguments: &[&str]) -> Value {
     let (code, out, problem) = analyze(text, &[arguments, &["--json"]].concat());
     assert!(matches!(code, Some(0 | 3)), "{problem}");
     serde_json::from_str(&out).expect("one JSON object")
-}
-
-#[track_caller]
-fn near(value: &Value, expected: f64) {
-    let value = value.as_f64().expect("a number");
-    let far = (value - expected).abs();
-    assert!(far < 1e-9, "{value} is not {expected}");
-}
-
-/// No line is wider than a terminal.
-#[track_caller]
-fn fits(text: &str) {
-    for line in text.lines() {
-        let wide = line.chars().count();
-        assert!(wide <= 80, "{wide} columns: {line}");
-    }
 }
 
 const CONTACTS: &str = r#"
@@ -297,6 +277,12 @@ fn each_mistake_names_file_line_field_and_value() {
         (sync("hours = \"8 to 6\""), 5, "hours", "8 to 6"),
         (sync("lane = \"fast\""), 5, "lane", "fast"),
         (sync("recods = 5"), 5, "recods", ""),
+        (
+            sync("searches = 1_000_000\nfound = 1_000_000\npage = 1"),
+            1,
+            "makes",
+            "1000000000001",
+        ),
         (sync("at = \"02:00\""), 1, "at", ""),
         (sync("account = \"b\\u001b\""), 5, "account", ""),
         (
@@ -386,171 +372,18 @@ fn arguments_that_make_no_sense_are_named() {
     assert!(problem.contains("/nowhere/syncs.toml"), "{problem}");
 }
 
-/// A log with so many requests of a route at these times: day, hour, minute.
-fn log_of(requests: &[(u64, u64, &str, u64)], days: u64) -> (Directory, PathBuf) {
-    // A midnight in UTC.
-    const BEGINS: u64 = 1_767_571_200;
-    let mut lines: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
-    for &(day, hour, route, count) in requests {
-        for nth in 0..count {
-            // Half a minute before the request ended, it was wanted; one of ten is a repeat.
-            let wanted = (day * 24 + hour) * 3_600 + 60 + nth % 300;
-            let at = BEGINS + wanted + 30;
-            lines.entry(at).or_default().push(json!({
-                "at": at, "token": "0".repeat(31) + "1", "account": "0".repeat(31) + "2", "event": "request",
-                "class": if route.ends_with("/search") { "search" } else { "general" },
-                "route": route, "lane": "bulk", "attempt": if nth % 10 == 9 { 2 } else { 1 },
-                "waited": 29.0, "took": 1.0, "ending": "answered", "status": 200,
-            }));
-        }
-    }
-    // Something is seen in every hour.
-    for hour in 0..=days * 24 {
-        let at = BEGINS + hour * 3_600;
-        let seen = json!({"at": at, "event": "missed", "events": 1});
-        lines.entry(at).or_default().push(seen);
-    }
-    let directory = Directory::new();
-    let file = directory.log();
-    let lines = lines.into_values().flatten();
-    let text: String = lines.map(|line| format!("{line}\n")).collect();
-    fs::write(&file, text).unwrap();
-    (directory, file)
-}
-
-fn analyze_log(file: &std::path::Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let log = [
-        "analyze",
-        "--tier",
-        "starter",
-        "--log",
-        file.to_str().unwrap(),
-    ];
-    output(program(log).args(arguments))
-}
-
-const OWNERS: &str = "GET /crm/v3/owners";
-const SEARCH: &str = "POST /crm/v3/objects/contacts/search";
-
 #[test]
-fn a_log_of_equal_days_is_told_exactly_route_by_route() {
-    let days = (0..12).flat_map(|day| [(day, 8, OWNERS, 1_000), (day, 9, SEARCH, 100)]);
-    let (_directory, file) = log_of(&days.collect::<Vec<_>>(), 12);
-    let (code, text, problem) = analyze_log(&file, &["--json"]);
-    assert_eq!((code, problem.as_str()), (Some(0), ""));
-    let answer: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(answer["source"]["requests"], 12 * 1_100);
-    assert_eq!(answer["source"]["whole_days"], 12);
-    assert_eq!(answer["source"]["resampled"], "days");
-    let account = &answer["accounts"][0];
-    assert_eq!(account["series"][0]["name"], OWNERS);
-    near(&account["series"][0]["calls_per_day"], 1_000.0);
-    near(&account["series"][0]["repeats_per_day"], 100.0);
-    near(&account["series"][1]["calls_per_day"], 100.0);
-    assert_eq!(account["total"]["p99_calls"], 1_100);
-    near(&account["total"]["p99_headroom"], 1.0 - 1_100.0 / 250_000.0);
-    fits(&analyze_log(&file, &[]).1);
+fn the_largest_figures_are_counted() {
+    let syncs = "[[sync]]\nname = \"a\"\nat = \"2:00\"\nrecords = 1_000_000_000\nbatch = 1\nvary = 5.0\nover = \"24h\"\n";
+    let answer = json_of(syncs, &["--draws", "20"]);
+    near(&answer["accounts"][0]["total"]["calls_per_day"], 1e9);
 }
 
 #[test]
-fn the_worst_days_of_a_log_are_those_observed() {
-    // Of 20 days one is five times as busy; 1 in 20 is more than 1 in 100.
-    let days: Vec<_> = (0..20)
-        .map(|day| (day, 8, OWNERS, if day == 7 { 5_000 } else { 1_000 }))
-        .collect();
-    let (_directory, file) = log_of(&days, 20);
-    let (_, text, _) = analyze_log(&file, &["--json"]);
-    let answer: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(answer["accounts"][0]["total"]["p99_calls"], 5_000);
-    near(&answer["accounts"][0]["total"]["calls_per_day"], 1_200.0);
-    // The busy day is out of the window of the last ten.
-    let (_, text, _) = analyze_log(&file, &["--json", "--window", "10d"]);
-    let answer: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(answer["accounts"][0]["total"]["p99_calls"], 1_000);
-}
-
-#[test]
-fn with_few_days_hours_are_drawn_at_their_time_of_day() {
-    let hours = [
-        (0, 8, OWNERS, 1_000),
-        (1, 8, OWNERS, 3_000),
-        (1, 20, SEARCH, 10),
-    ];
-    let (_directory, file) = log_of(&hours, 2);
-    let (_, text, _) = analyze_log(&file, &["--json"]);
-    let answer: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(answer["source"]["resampled"], "hours");
-    let total = &answer["accounts"][0]["total"];
-    near(&total["calls_per_day"], 2_000.0 + 5.0);
-    assert_eq!(total["p99_calls"], 3_010);
-}
-
-#[test]
-fn single_calls_of_a_log_that_could_leave_together_are_advice() {
-    let single = "GET /crm/v3/objects/contacts/{}";
-    // 300 seconds with 7 each: as batches one call each.
-    let days: Vec<_> = (0..10).map(|day| (day, 8, single, 2_100)).collect();
-    let (_directory, file) = log_of(&days, 10);
-    let (code, text, _) = analyze_log(&file, &["--json", "--warn-below", "100"]);
-    assert_eq!(code, Some(3));
-    let answer: Value = serde_json::from_str(&text).unwrap();
-    let advice = &answer["advice"][0];
-    assert_eq!(
-        (&advice["kind"], &advice["name"]),
-        (&json!("batch"), &json!(single))
-    );
-    near(&advice["calls_per_day"], 2_100.0 - 300.0);
-    near(&advice["p99_headroom"], 1.0 - 300.0 / 250_000.0);
-}
-
-#[test]
-fn a_log_of_a_real_run_is_read_and_names_nobody() {
-    let directory = Directory::new();
-    run(&directory.log(), Way::RECKLESS);
-    for format in [&[][..], &["--json"]] {
-        let (code, text, problem) = analyze_log(&directory.log(), format);
-        assert!(matches!(code, Some(0 | 3)), "{problem}");
-        for secret in SECRETS {
-            assert!(!text.contains(secret), "{secret} in {text}");
-        }
-    }
-    fits(&analyze_log(&directory.log(), &[]).1);
-}
-
-#[test]
-fn a_log_that_makes_no_sense_names_file_and_line() {
-    let directory = Directory::new();
-    let missed = json!({"at": 1_767_571_200.5, "event": "missed", "events": 1});
-    for (line, problem) in [
-        ("nonsense\n".to_owned(), ":2: "),
-        (
-            json!({"at": 1.0, "event": "request"}).to_string() + "\n",
-            ":2: ",
-        ),
-        (
-            json!({"at": 1e12, "event": "missed", "events": 1}).to_string() + "\n",
-            ":2: ",
-        ),
-        (String::new(), "no requests in it"),
-    ] {
-        fs::write(directory.log(), format!("{missed}\n{line}")).unwrap();
-        let (code, out, said) = analyze_log(&directory.log(), &[]);
-        assert_eq!((code, out.as_str()), (Some(2), ""), "{line}{said}");
-        assert!(said.contains(problem), "{said}");
-    }
-}
-
-#[test]
-fn the_day_of_a_log_is_that_of_the_account() {
-    // 23:30 in UTC is after midnight in Berlin; the first and the last day are not whole there.
-    let days: Vec<_> = (0..13).map(|day| (day, 23, OWNERS, 500)).collect();
-    let (_directory, file) = log_of(&days, 13);
-    let whole = |zone: &str| {
-        let (_, text, _) = analyze_log(&file, &["--json", "--zone", zone]);
-        let answer: Value = serde_json::from_str(&text).unwrap();
-        near(&answer["accounts"][0]["total"]["calls_per_day"], 500.0);
-        answer["source"]["whole_days"].clone()
-    };
-    assert_eq!(whole("UTC"), 13);
-    assert_eq!(whole("Europe/Berlin"), 12);
+fn more_runs_than_can_be_drawn_are_refused_where_they_are_too_many() {
+    let sync = |nth| format!("[[sync]]\nname = \"{nth}\"\nper_day = 1_000_000\nreads = 1\n");
+    let syncs: String = (0..6).map(sync).collect();
+    let (code, _, problem) = analyze(&syncs, &[]);
+    assert_eq!(code, Some(2), "{problem}");
+    assert!(problem.contains("syncs.toml:21: sync \"5\""), "{problem}");
 }
