@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     attempts: u32,
     /// The same seed gives the same figures
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
     /// Write a log of the replay; needs a single --limiter
     #[arg(long, value_name = "FILE", conflicts_with = "playback")]
