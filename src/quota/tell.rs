@@ -1,8 +1,6 @@
 //! What was sent, counted, and what of it is worth an event.
 
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{Response, StatusCode};
@@ -22,7 +20,7 @@ use crate::tally::{Over, Resumption, RouteId, Tally, Template};
 pub(crate) struct Waited(pub(crate) Duration);
 
 impl Waited {
-    /// Adds to what the request has waited already. Hardly ever called with nothing: then nothing is attached.
+    /// Adds to what the request has waited already. Mostly it is nothing, and then nothing is attached.
     pub(crate) fn add(waited: Duration, extensions: &mut http::Extensions) {
         if !waited.is_zero() {
             let before = extensions.get::<Self>().map_or(Duration::ZERO, |it| it.0);
