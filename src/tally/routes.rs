@@ -105,7 +105,9 @@ impl Template {
                 template.push("/*");
                 break;
             }
-            template.push("/");
+            // There is place for both.
+            template.text[template.length] = b'/';
+            template.length += 1;
             template.push(segment);
         }
         if template.length == method_ends {

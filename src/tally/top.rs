@@ -17,6 +17,8 @@ pub(crate) struct Top<V> {
     entries: Vec<Entry<V>>,
     /// Where in `entries` a key is.
     places: HashMap<Fingerprint, usize>,
+    /// Where the key is that was there last.
+    last: usize,
 }
 
 /// A key that is counted.
@@ -37,14 +39,19 @@ impl<V: Default> Top<V> {
             capacity: capacity.max(1),
             entries: Vec::new(),
             places: HashMap::new(),
+            last: 0,
         }
     }
 
     /// The key was there once more.
     pub(crate) fn add(&mut self, key: Fingerprint) -> &mut Entry<V> {
-        let place = match self.places.get(&key) {
-            Some(place) => *place,
-            None => self.enter(key),
+        // Mostly it is the one that was there last.
+        let place = match self.entries.get(self.last) {
+            Some(entry) if entry.key == key => self.last,
+            _ => match self.places.get(&key) {
+                Some(place) => *place,
+                None => self.enter(key),
+            },
         };
         let count = self.entries[place].count;
         // Among those with the same count it goes to the front, where one more does not spoil the order.
@@ -55,6 +62,7 @@ impl<V: Default> Top<V> {
             _ => place,
         };
         self.swap(place, first);
+        self.last = first;
         let entry = &mut self.entries[first];
         entry.count += 1;
         entry
