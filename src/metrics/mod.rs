@@ -115,18 +115,21 @@ impl Metrics {
         }
     }
 
+    /// Tells the recorder what is what, once. One that panics shall not make every request panic.
+    fn describe(&self) {
+        self.described.call_once_force(|_| names::describe());
+    }
+
     /// An attempt of a request is over.
     pub(crate) fn request(&self, over: &Over) {
-        // One that panics once shall not make every request panic.
-        self.described.call_once_force(|_| names::describe());
+        self.describe();
         let class = self.classes.get(&self.api, over.class);
         class.count(&self.api, over);
     }
 
     /// Something has happened.
     pub(crate) fn event(&self, kind: &EventKind) {
-        // One that panics once shall not make every request panic.
-        self.described.call_once_force(|_| names::describe());
+        self.describe();
         match kind {
             EventKind::RateLimited {
                 limit,

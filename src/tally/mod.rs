@@ -170,15 +170,14 @@ impl Tally {
 
     fn count_pool(&mut self, wall: SystemTime, key: Fingerprint) {
         let pool = &mut self.pools.add(key).value;
-        let now = match &mut pool.burn {
-            Some(burn) => return burn.note(wall, 1),
-            None => wall,
-        };
+        if let Some(burn) = &mut pool.burn {
+            return burn.note(wall, 1);
+        }
         pool.few += 1;
         if pool.few >= FEW {
-            let known_since = self.began.max(self.day.began()).min(now);
+            let known_since = self.began.max(self.day.began()).min(wall);
             let mut burn = Box::new(Burn::new(known_since, self.day.ends()));
-            burn.note(now, pool.few);
+            burn.note(wall, pool.few);
             pool.burn = Some(burn);
         }
     }
